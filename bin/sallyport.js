@@ -1,0 +1,23 @@
+#!/usr/bin/env node
+// Chooses the TypeScript sources in a checkout and the compiled ones in the published package, and is the only
+// place that ends the process. Plain old syntax: it must be able to say its sentence on any Node.
+import { existsSync } from 'node:fs'
+
+const [major, minor, patch] = process.versions.node.split('.').map(Number)
+// The releases of 2026-07-28 fix header fields that vanish from the parsed request (CVE-2026-58044).
+const supported =
+  (major === 24 && (minor > 18 || (minor === 18 && patch >= 1))) ||
+  (major === 26 && (minor > 5 || (minor === 5 && patch >= 1))) ||
+  major > 26
+
+if (supported) {
+  const source = new URL('../src/cli/main.ts', import.meta.url)
+  const { main } = await import(existsSync(source) ? source.href : '../dist/cli/main.js')
+  process.exit(await main(process.argv.slice(2)))
+} else {
+  process.stderr.write(
+    `sallyport: Node ${process.versions.node} is not supported; it needs ^24.18.1 || >=26.5.1. ` +
+      'In a checkout, `npm ci && npm start` brings its own.\n',
+  )
+  process.exit(2)
+}

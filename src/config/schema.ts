@@ -1,0 +1,217 @@
+/**
+ * The shape of the configuration (YAML), with every default. Unknown keys are errors: a loader that forgives
+ * them lets a misspelt rule vanish. Text becomes canonical values here (milliseconds, blocks, patterns), so that
+ * nothing later sees the raw spelling.
+ */
+import { z } from 'zod'
+import { isIPv4Literal, isIPv6Literal, parsePort } from '../policy/authority.ts'
+import { parseBlock } from '../policy/addresses.ts'
+import { parseHostPattern } from '../policy/host-pattern.ts'
+import { parseHostname } from '../policy/hostname.ts'
+import { parseDurationMs, parseListenAddress } from './units.ts'
+
+/** A text that `parse` understands; `undefined` from it becomes an issue saying what was expected. */
+function parsed<T>(parse: (text: string) => T | undefined, expected: string) {
+  return z.string({ error: `expected ${expected}` }).transform((text, context): T => {
+    const value = parse(text)
+    if (value !== undefined) return value
+    context.issues.push({ code: 'custom', input: text, message: `expected ${expected}, found \`${text}\`` })
+    return z.NEVER
+  })
+}
+
+const duration = () =>
+  parsed(parseDurationMs, 'a duration such as `500ms`, `10s`, `5m` or `1h` (at most 24d)')
+const positiveDuration = () =>
+  duration().refine((ms) => ms > 0, {
+    error: 'must be longer than zero: without this limit a connection could stay for ever',
+  })
+const listenAddress = parsed(
+  parseListenAddress,
+  'an IP address and port such as `127.0.0.1:3128` or `[::1]:3128` (`0.0.0.0:3128` for every interface)',
+)
+const cidr = parsed(
+  parseBlock,
+  'an address block such as `10.0.0.0/8` or `fd00::/8`, without bits set behind the prefix',
+)
+const ipLiteral = parsed(
+  (text) => (isIPv4Literal(text) || isIPv6Literal(text) ? text : undefined),
+  'an IP address',
+)
+const dnsServer = parsed(
+  (text) => (isDnsServer(text) ? text : undefined),
+  'the address of a DNS server such as `10.0.0.53`, `127.0.0.1:5353` or `[::1]:5353`',
+)
+const count = () => z.int({ error: 'expected a whole number' }).min(1, { error: 'must be at least 1' })
+
+function isDnsServer(text: string): boolean {
+  const match = /^(?:\[([^\]]+)\]|([^:]+))(?::([0-9]+))?$/.exec(text)
+  if (!match) return isIPv6Literal(text)
+  const host = match[1] ?? match[2] ?? ''
+  return (
+    (isIPv4Literal(host) || isIPv6Literal(host)) &&
+    (match[3] === undefined || parsePort(match[3]) !== undefined)
+  )
+}
+
+function hostPattern(use: 'allow' | 'deny') {
+  return z.string({ error: 'expected a host name' }).transform((text, context) => {
+    const result = parseHostPattern(text, use)
+    if (result.ok) return result.pattern
+    context.issues.push({
+      code: 'custom',
+      input: text,
+      message: `\`${text}\`: ${result.problem}; ${result.advice}`,
+    })
+    return z.NEVER
+  })
+}
+
+const ruleError = (issue: { input?: unknown }) =>
+  typeof issue.input === 'string'
+    ? `a rule is a mapping; write \`{ host: ${issue.input}, port: 443 }\``
+    : undefined
+const port = z.int({ error: 'expected a port number from 1 to 65535' }).min(1).max(65_535)
+const lastDay = z.iso.date({
+  error: 'expected a date such as `2027-01-31`, the last day on which the rule applies',
+})
+
+const allowRule = z.strictObject(
+  {
+    host: hostPattern('allow'),
+    port: port.default(443),
+    owner: z.string().min(1).optional(),
+    reason: z.string().min(1).optional(),
+    expires: lastDay.optional(),
+  },
+  { error: ruleError },
+)
+
+const denyRule = z.strictObject(
+  {
+    host: hostPattern('deny'),
+    port: port.optional(),
+    owner: z.string().min(1).optional(),
+    reason: z.string().min(1).optional(),
+    expires: lastDay.optional(),
+  },
+  { error: ruleError },
+)
+
+const presets = z.array(z.string()).default(['chainguard-2024-05-14'])
+/** Just the preset names, readable even where the rest of the file is not. */
+export const presetNames = z.object({ policy: z.object({ presets }).prefault({}) })
+
+const policy = z.strictObject({
+  mode: z.enum(['enforce', 'report']).default('enforce'),
+  presets,
+  allow: z.array(allowRule).default([]),
+  deny: z.array(denyRule).default([]),
+  sni: z.enum(['require', 'off']).default('require'),
+})
+
+const clients = z.strictObject({
+  allow: z
+    .array(cidr)
+    .min(1, { error: 'nobody could use the proxy; list at least one block' })
+    .prefault(['127.0.0.0/8', '::1/128']),
+  maxTunnelsPerClient: count().default(1024),
+})
+
+const dns = z
+  .strictObject({
+    servers: z.array(dnsServer).default([]),
+    timeout: positiveDuration().prefault('2s'),
+    tries: count().max(10, { error: 'must be at most 10' }).default(2),
+    hosts: z
+      .record(z.string(), z.array(ipLiteral).min(1, { error: 'list at least one address' }))
+      .default({})
+      .superRefine((hosts, context) => {
+        for (const name of Object.keys(hosts)) {
+          const result = parseHostname(name)
+          if (!result.ok || result.hostname !== name) {
+            context.addIssue({
+              code: 'custom',
+              path: [name],
+              message: `\`${name}\` is not a hostname in lower case`,
+            })
+          }
+        }
+      }),
+    prefetch: z.boolean().default(true),
+    staleOnError: duration().prefault('0s'),
+    maxTtl: positiveDuration().prefault('1h'),
+    negativeTtl: duration().prefault('5s'),
+  })
+  .transform(({ timeout, staleOnError, maxTtl, negativeTtl, ...rest }) => ({
+    ...rest,
+    timeoutMs: timeout,
+    staleOnErrorMs: staleOnError,
+    maxTtlMs: maxTtl,
+    negativeTtlMs: negativeTtl,
+  }))
+
+const limits = z
+  .strictObject({
+    connections: count().default(10_000),
+    headTimeout: positiveDuration().prefault('10s'),
+    dialTimeout: positiveDuration().prefault('10s'),
+    helloTimeout: positiveDuration().prefault('10s'),
+    idleTimeout: positiveDuration().prefault('15m'),
+    lingerTimeout: positiveDuration().prefault('30s'),
+    drainTimeout: duration().prefault('25s'),
+  })
+  .transform((limits) => ({
+    connections: limits.connections,
+    headTimeoutMs: limits.headTimeout,
+    dialTimeoutMs: limits.dialTimeout,
+    helloTimeoutMs: limits.helloTimeout,
+    idleTimeoutMs: limits.idleTimeout,
+    lingerTimeoutMs: limits.lingerTimeout,
+    drainTimeoutMs: limits.drainTimeout,
+  }))
+
+const notYet = (what: string, instead: string) =>
+  z.null({ error: `${what} is not part of this version; ${instead}` })
+
+const auditFile = z.strictObject({
+  path: z.string().min(1),
+  maxSize: notYet(
+    'rotation by size',
+    'leave `maxSize` out and rotate with logrotate (copytruncate)',
+  ).optional(),
+  keep: notYet('rotation', 'leave `keep` out and rotate with logrotate (copytruncate)').optional(),
+})
+
+const audit = z.strictObject({
+  stdout: z.boolean().default(true),
+  file: auditFile.nullable().default(null),
+  syslog: notYet('syslog', 'write to standard output and let the service manager forward it').default(null),
+  record: z.enum(['all', 'denied']).default('all'),
+  onError: z.enum(['deny', 'continue']).default('deny'),
+})
+
+export const configSchema = z.strictObject({
+  listen: z
+    .preprocess(
+      (value) => (typeof value === 'string' ? [value] : value),
+      z
+        .array(listenAddress, { error: 'expected an address such as `127.0.0.1:3128`, or a list of them' })
+        .min(1, { error: 'list at least one address' }),
+    )
+    .prefault('127.0.0.1:3128'),
+  admin: z.strictObject({ listen: listenAddress.nullable().prefault('127.0.0.1:9128') }).prefault({}),
+  policy: policy.prefault({}),
+  clients: clients.prefault({}),
+  dns: dns.prefault({}),
+  addresses: z.strictObject({ allow: z.array(cidr).default([]) }).prefault({}),
+  limits: limits.prefault({}),
+  audit: audit.prefault({}),
+  workers: z
+    .union([count(), z.literal('auto')], { error: 'expected a whole number from 1 up, or `auto`' })
+    .default(1),
+  wire: z.enum(['auto', 'kernel', 'portable']).default('auto'),
+})
+
+/** The configuration after parsing; durations in milliseconds. */
+export type Settings = z.output<typeof configSchema>

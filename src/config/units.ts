@@ -1,0 +1,36 @@
+/** Durations and sizes as people write them, and listen addresses. */
+import { isIPv4Literal, isIPv6Literal } from '../policy/authority.ts'
+
+const UNIT_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+/** Node's timers hold 32 bits of milliseconds; a longer wait would fire at once. */
+const MAX_DURATION_MS = 2_147_483_647
+
+/** `500ms`, `10s`, `5m`, `1h`, `1d` to milliseconds; `undefined` when it is none of these. */
+export function parseDurationMs(text: string): number | undefined {
+  const match = /^([0-9]{1,10})(ms|s|m|h|d)$/.exec(text)
+  if (!match) return undefined
+  const ms = Number(match[1]) * (UNIT_MS[match[2] ?? ''] ?? Number.NaN)
+  return ms <= MAX_DURATION_MS ? ms : undefined
+}
+
+export interface ListenAddress {
+  /** An IP literal, without brackets. */
+  readonly host: string
+  /** 0 lets the system choose. */
+  readonly port: number
+}
+
+/** `127.0.0.1:3128`, `[::1]:3128` or `localhost:3128` (which is 127.0.0.1). */
+export function parseListenAddress(text: string): ListenAddress | undefined {
+  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(0|[1-9][0-9]{0,4})$/.exec(text)
+  if (!match) return undefined
+  const port = Number(match[3])
+  if (port > 65_535) return undefined
+  if (match[1] !== undefined) return isIPv6Literal(match[1]) ? { host: match[1], port } : undefined
+  const host = match[2] === 'localhost' ? '127.0.0.1' : (match[2] ?? '')
+  return isIPv4Literal(host) ? { host, port } : undefined
+}
+
+export function formatListenAddress({ host, port }: ListenAddress): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}

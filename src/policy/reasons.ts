@@ -1,0 +1,247 @@
+/**
+ * THE registry of outcomes. Every refusal, failure and end of a tunnel has one code here, with its HTTP status,
+ * its RFC 9209 error type, whether trying again can help, and the words that a person reads. The reply, the
+ * audit record, the documentation and the tests all read this table; nothing else knows a code.
+ */
+
+/** What a client may do: nothing helps, the same request may work later, or the policy (or request) must change. */
+export type Retry = 'none' | 'transient' | 'policy' | 'request'
+
+export type Action = 'tunnel-opened' | 'tunnel-denied' | 'tunnel-failed' | 'tunnel-closed'
+
+export interface OutcomeEntry {
+  readonly action: Action
+  /** HTTP status of the reply; `null` where no HTTP reply is possible or needed. */
+  readonly status: number | null
+  /** RFC 9209 §2.3 proxy error type, for the Proxy-Status field. */
+  readonly proxyError: string | null
+  readonly retry: Retry
+  /** What happened, as the middle of a sentence. */
+  readonly meaning: string
+  /** What the reader should do about it, as an imperative. */
+  readonly advice: string
+}
+
+const malformed = {
+  action: 'tunnel-denied',
+  status: 400,
+  proxyError: 'http_request_error',
+  retry: 'request',
+} as const
+const policy = {
+  action: 'tunnel-denied',
+  status: 403,
+  proxyError: 'http_request_denied',
+  retry: 'policy',
+} as const
+const limit = {
+  action: 'tunnel-denied',
+  status: 503,
+  proxyError: 'connection_limit_reached',
+  retry: 'transient',
+} as const
+const failure = { action: 'tunnel-failed', retry: 'transient' } as const
+const closed = { action: 'tunnel-closed', status: null, proxyError: null, retry: 'none' } as const
+
+export const OUTCOMES = {
+  allowed: {
+    action: 'tunnel-opened',
+    status: 200,
+    proxyError: null,
+    retry: 'none',
+    meaning: 'a rule allows this host and port',
+    advice: 'nothing to do',
+  },
+
+  host_not_allowed: {
+    ...policy,
+    meaning: 'no rule allows this host',
+    advice: 'correct the name, or have the host added to the policy',
+  },
+  port_not_allowed: {
+    ...policy,
+    meaning: 'the host is allowed, but not on this port',
+    advice: 'use the port that the rule names',
+  },
+  ip_literal: {
+    ...policy,
+    meaning: 'the target is an IP address, and rules name hosts',
+    advice: 'connect by host name; old chainctl builds (before March 2025) send addresses: upgrade chainctl',
+  },
+  rule_denied: {
+    ...policy,
+    meaning: 'a deny rule names this host, and deny beats allow',
+    advice: 'ask the owner of the deny rule',
+  },
+  rule_expired: {
+    ...policy,
+    meaning: 'the rule that allowed this host has expired',
+    advice: "ask the rule's owner to renew its `expires` date",
+  },
+  client_not_allowed: {
+    ...policy,
+    meaning: 'this client address may not use the proxy',
+    advice: 'have the client address added to `clients.allow`',
+  },
+  address_prohibited: {
+    ...policy,
+    proxyError: 'destination_ip_prohibited',
+    meaning: 'the name resolves to an address that must not be dialled',
+    advice: 'check the DNS answer; an internal host needs its block in `addresses.allow`',
+  },
+
+  malformed_authority: {
+    ...malformed,
+    meaning: 'the CONNECT target is not a plain host:port',
+    advice: 'send `CONNECT host:443`, the host in ASCII letters, digits, hyphens and dots',
+  },
+  malformed_request: {
+    ...malformed,
+    meaning: 'the request head breaks RFC 9112',
+    advice: 'send a well-formed HTTP/1.1 CONNECT with one Host field and no body',
+  },
+  host_mismatch: {
+    ...malformed,
+    meaning: 'the Host field names another host or port than the CONNECT target',
+    advice: 'send the same host in both',
+  },
+  method_not_allowed: {
+    ...malformed,
+    status: 405,
+    meaning: 'only CONNECT is served here',
+    advice: 'use CONNECT: set HTTPS_PROXY (not HTTP_PROXY) and ask for https:// addresses',
+  },
+  tls_on_plain_port: {
+    ...malformed,
+    status: null,
+    meaning: 'the client spoke TLS to the plain proxy port',
+    advice: 'write HTTPS_PROXY=http://…, not https://…',
+  },
+  head_timeout: {
+    ...malformed,
+    status: 408,
+    meaning: 'the request head did not arrive in time',
+    advice: 'send the whole head at once',
+  },
+  head_too_large: {
+    ...malformed,
+    status: 431,
+    meaning: 'the request head is larger than 16 KiB or has more than 64 fields',
+    advice: 'send fewer or shorter header fields',
+  },
+  client_gone: {
+    ...malformed,
+    action: 'tunnel-failed',
+    status: null,
+    retry: 'none',
+    meaning: 'the client went away before the tunnel was open',
+    advice: 'look for a timeout or a crash on the client',
+  },
+
+  too_many_connections: {
+    ...limit,
+    meaning: 'the proxy serves as many connections as `limits.connections` allows',
+    advice: 'try again later, or raise the limit',
+  },
+  too_many_tunnels: {
+    ...limit,
+    meaning: 'this client has as many tunnels as `clients.maxTunnelsPerClient` allows',
+    advice: 'close some tunnels, or raise the limit',
+  },
+  draining: {
+    ...limit,
+    proxyError: 'proxy_internal_response',
+    meaning: 'the proxy is shutting down',
+    advice: 'try again: another instance or the restarted proxy will serve you',
+  },
+  audit_unavailable: {
+    ...limit,
+    proxyError: 'proxy_internal_error',
+    meaning: 'audit records cannot be written, and nothing opens unrecorded',
+    advice: "repair the proxy's audit output (disk full, closed pipe); its standard error says which",
+  },
+
+  dns_nxdomain: {
+    ...failure,
+    status: 502,
+    proxyError: 'dns_error',
+    meaning: 'the resolver says that this name does not exist',
+    advice: "check the proxy's `dns.servers`: an internal resolver may not forward this domain",
+  },
+  dns_error: {
+    ...failure,
+    status: 502,
+    proxyError: 'dns_error',
+    meaning: 'the resolver gave no usable address',
+    advice: "check the proxy's resolver for this name",
+  },
+  dns_timeout: {
+    ...failure,
+    status: 504,
+    proxyError: 'dns_timeout',
+    meaning: 'the resolver did not answer in time',
+    advice: 'check that the proxy reaches its DNS servers on port 53, UDP and TCP',
+  },
+  connect_refused: {
+    ...failure,
+    status: 502,
+    proxyError: 'connection_refused',
+    meaning: 'the host refused the connection',
+    advice: 'check the host, and the firewall between it and the proxy',
+  },
+  connect_unreachable: {
+    ...failure,
+    status: 502,
+    proxyError: 'destination_ip_unroutable',
+    meaning: 'there is no route to any address of the host',
+    advice: "check the proxy's routes and the firewall's egress rules",
+  },
+  connect_timeout: {
+    ...failure,
+    status: 504,
+    proxyError: 'connection_timeout',
+    meaning: 'no address of the host answered in time',
+    advice: "ask for the firewall's egress rule to this host on this port",
+  },
+  internal_error: {
+    ...failure,
+    status: 502,
+    proxyError: 'proxy_internal_error',
+    meaning: 'the proxy met an unexpected error, and what is unexpected is denied',
+    advice: 'report it with the id of this reply',
+  },
+
+  completed: { ...closed, meaning: 'both sides finished', advice: 'nothing to do' },
+  client_reset: { ...closed, meaning: 'the client reset the connection', advice: 'look at the client' },
+  upstream_reset: { ...closed, meaning: 'the host reset the connection', advice: 'look at the host' },
+  idle_timeout: {
+    ...closed,
+    meaning: 'no byte moved for `limits.idleTimeout`',
+    advice: 'raise the limit if the tunnel was meant to stay',
+  },
+  linger_timeout: {
+    ...closed,
+    meaning: 'one side finished, and nothing moved for `limits.lingerTimeout` after that',
+    advice: 'look at the side that stays open',
+  },
+  drain_timeout: {
+    ...closed,
+    meaning: 'the proxy shut down, and `limits.drainTimeout` passed',
+    advice: 'raise the limit if transfers need longer',
+  },
+} as const satisfies Record<string, OutcomeEntry>
+
+export type OutcomeCode = keyof typeof OUTCOMES
+/** Codes that end an attempt: everything but `allowed` and the ends of an open tunnel. */
+export type RefusalCode = {
+  [C in OutcomeCode]: (typeof OUTCOMES)[C]['action'] extends 'tunnel-denied' | 'tunnel-failed' ? C : never
+}[OutcomeCode]
+/** Codes with which an open tunnel ends. */
+export type CloseCode = {
+  [C in OutcomeCode]: (typeof OUTCOMES)[C]['action'] extends 'tunnel-closed' ? C : never
+}[OutcomeCode]
+
+/** The entry of a code, under the one type that all entries share. */
+export function outcome(code: OutcomeCode): OutcomeEntry {
+  return OUTCOMES[code]
+}

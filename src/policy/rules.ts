@@ -1,0 +1,105 @@
+/**
+ * Rules, and the immutable policy compiled from them. A policy is built once and swapped whole; its hash names it
+ * on every audit record.
+ */
+import { createHash } from 'node:crypto'
+import { formatHostPattern, type HostPattern } from './host-pattern.ts'
+
+export interface Rule {
+  readonly host: HostPattern
+  /** The one port; `undefined` (deny rules only) means every port. */
+  readonly port: number | undefined
+  /** Where it comes from: a preset's name, `policy.allow`, `policy.deny` or `--allow`. */
+  readonly ruleset: string
+  readonly owner?: string
+  readonly reason?: string
+  /** The last day (UTC, `YYYY-MM-DD`) on which the rule applies. */
+  readonly expires?: string
+}
+
+/** A host of a preset that is not in use, for the hint "it is in preset …". */
+export interface PresetHost {
+  readonly hostname: string
+  readonly port: number
+  readonly preset: string
+}
+
+export type PolicyMode = 'enforce' | 'report'
+
+export interface PolicySource {
+  readonly mode: PolicyMode
+  readonly allow: readonly Rule[]
+  readonly deny: readonly Rule[]
+  /** Hosts of bundled presets that this policy does not use, newest preset first. */
+  readonly elsewhere?: readonly PresetHost[]
+}
+
+export interface Policy extends Required<PolicySource> {
+  readonly allowIndex: RuleIndex
+  readonly denyIndex: RuleIndex
+  /** `sha256:…` over mode and rules: equal policies have equal hashes, whatever the order of their rules. */
+  readonly hash: string
+}
+
+/** Rules by host: exact names, and apexes of wildcards. Maps, so that no name of a client is ever a property. */
+export interface RuleIndex {
+  readonly exact: ReadonlyMap<string, readonly Rule[]>
+  readonly subdomains: ReadonlyMap<string, readonly Rule[]>
+}
+
+export function compilePolicy(source: PolicySource): Policy {
+  return Object.freeze({
+    mode: source.mode,
+    allow: source.allow,
+    deny: source.deny,
+    elsewhere: source.elsewhere ?? [],
+    allowIndex: indexRules(source.allow),
+    denyIndex: indexRules(source.deny),
+    hash: hashPolicy(source),
+  })
+}
+
+/** The rule as people name it: `cgr.dev:443`, `*.example.com:443`; a deny rule for every port has no port. */
+export function ruleName(rule: Rule): string {
+  const host = formatHostPattern(rule.host)
+  return rule.port === undefined ? host : `${host}:${rule.port}`
+}
+
+const DAY_MS = 86_400_000
+
+/** Whether the rule's last day is over. A rule without `expires` never expires. */
+export function isExpired(rule: Rule, nowMs: number): boolean {
+  return rule.expires !== undefined && nowMs >= Date.parse(`${rule.expires}T00:00:00Z`) + DAY_MS
+}
+
+function indexRules(rules: readonly Rule[]): RuleIndex {
+  const exact = new Map<string, Rule[]>()
+  const subdomains = new Map<string, Rule[]>()
+  for (const rule of rules) {
+    const [index, key] =
+      rule.host.kind === 'exact'
+        ? ([exact, rule.host.hostname] as const)
+        : ([subdomains, rule.host.apex] as const)
+    const listed = index.get(key)
+    if (listed) listed.push(rule)
+    else index.set(key, [rule])
+  }
+  return { exact, subdomains }
+}
+
+function hashPolicy(source: PolicySource): string {
+  const line = (rule: Rule): string =>
+    JSON.stringify([
+      ruleName(rule),
+      rule.ruleset,
+      rule.owner ?? null,
+      rule.reason ?? null,
+      rule.expires ?? null,
+    ])
+  const canonical = JSON.stringify([
+    source.mode,
+    source.allow.map(line).toSorted(),
+    source.deny.map(line).toSorted(),
+  ])
+  return `sha256:${createHash('sha256').update(canonical).digest('hex')}`
+}
