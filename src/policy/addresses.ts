@@ -97,10 +97,10 @@ export function classifyAddress(
   return { kind: 'public' }
 }
 
-/** The canonical text of an address, for comparing; `undefined` when it is not one. */
+/** The canonical text of an address, for comparing, v4-mapped ones unwrapped; `undefined` when it is not one. */
 export function canonicalAddress(address: string): string | undefined {
   const bare = address.split('%')[0] ?? ''
-  return ipaddr.isValid(bare) ? ipaddr.parse(bare).toString() : undefined
+  return ipaddr.isValid(bare) ? ipaddr.process(bare).toString() : undefined
 }
 
 /** Reads `10.0.0.0/8`, `fd00::/8` or a single address; `undefined` when it is neither, or has host bits set. */

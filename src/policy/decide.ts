@@ -72,11 +72,14 @@ export function decide(
 
 type Verdict =
   { readonly kind: 'rule'; readonly rule: Rule } | { readonly kind: 'denial'; readonly denial: Denial }
+/** grpc-go before 1.71 resolved names itself and sent addresses. */
+const OLD_CHAINCTL: Hint = { kind: 'advice', value: 'connect by host name; if this is chainctl, upgrade it' }
+
 type Trace = ((step: Step) => void) | undefined
 
 function refuseLiteral(trace: Trace): Verdict {
   trace?.({ question: 'a host name, not an IP address?', answer: 'an IP address', passed: false })
-  return { kind: 'denial', denial: { code: 'ip_literal' } }
+  return { kind: 'denial', denial: { code: 'ip_literal', hint: OLD_CHAINCTL } }
 }
 
 function judge(policy: Policy, target: Target, nowMs: number, trace: Trace): Verdict {

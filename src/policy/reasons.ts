@@ -3,9 +3,10 @@
  * its RFC 9209 error type, whether trying again can help, and the words that a person reads. The reply, the
  * audit record, the documentation and the tests all read this table; nothing else knows a code.
  */
+import type { AlertName } from '../tls/alert.ts'
 
-/** What a client may do: nothing helps, the same request may work later, or the policy (or request) must change. */
-export type Retry = 'none' | 'transient' | 'policy' | 'request'
+/** Whether the same request may work later by itself, after a policy change, or never as it is. */
+export type Retry = 'none' | 'transient' | 'policy'
 
 export type Action = 'tunnel-opened' | 'tunnel-denied' | 'tunnel-failed' | 'tunnel-closed'
 
@@ -16,6 +17,8 @@ export interface OutcomeEntry {
   /** RFC 9209 §2.3 proxy error type, for the Proxy-Status field. */
   readonly proxyError: string | null
   readonly retry: Retry
+  /** What a client is told after the 200, when an alert is the only word left (RFC 8446 §6). */
+  readonly alert?: AlertName
   /** What happened, as the middle of a sentence. */
   readonly meaning: string
   /** What the reader should do about it, as an imperative. */
@@ -26,7 +29,7 @@ const malformed = {
   action: 'tunnel-denied',
   status: 400,
   proxyError: 'http_request_error',
-  retry: 'request',
+  retry: 'none',
 } as const
 const policy = {
   action: 'tunnel-denied',
@@ -40,6 +43,8 @@ const limit = {
   proxyError: 'connection_limit_reached',
   retry: 'transient',
 } as const
+/** Denied by the ClientHello: the 200 is out, so the answer is an alert. */
+const hello = { action: 'tunnel-denied', status: null, proxyError: null, retry: 'policy' } as const
 const failure = { action: 'tunnel-failed', retry: 'transient' } as const
 const closed = { action: 'tunnel-closed', status: null, proxyError: null, retry: 'none' } as const
 
@@ -66,7 +71,7 @@ export const OUTCOMES = {
   ip_literal: {
     ...policy,
     meaning: 'the target is an IP address, and rules name hosts',
-    advice: 'connect by host name; old chainctl builds (before March 2025) send addresses: upgrade chainctl',
+    advice: 'name the host; chainctl builds before March 2025 send addresses',
   },
   rule_denied: {
     ...policy,
@@ -109,11 +114,12 @@ export const OUTCOMES = {
     ...malformed,
     status: 405,
     meaning: 'only CONNECT is served here',
-    advice: 'use CONNECT: set HTTPS_PROXY (not HTTP_PROXY) and ask for https:// addresses',
+    advice: 'set HTTPS_PROXY (not HTTP_PROXY) to this proxy',
   },
   tls_on_plain_port: {
     ...malformed,
     status: null,
+    alert: 'unexpected_message',
     meaning: 'the client spoke TLS to the plain proxy port',
     advice: 'write HTTPS_PROXY=http://…, not https://…',
   },
@@ -136,6 +142,47 @@ export const OUTCOMES = {
     retry: 'none',
     meaning: 'the client went away before the tunnel was open',
     advice: 'look for a timeout or a crash on the client',
+  },
+
+  sni_mismatch: {
+    ...hello,
+    alert: 'unrecognized_name',
+    meaning: 'the TLS server name (SNI) is not the CONNECT host',
+    advice: 'use the same host in both; behind a shared edge another name is another tenant',
+  },
+  sni_missing: {
+    ...hello,
+    alert: 'missing_extension',
+    meaning: 'the ClientHello names no server (no SNI)',
+    advice: 'use a client that sends SNI, or set `policy.sni: off`',
+  },
+  sni_malformed: {
+    ...hello,
+    retry: 'none',
+    alert: 'decode_error',
+    meaning: 'the ClientHello or its server name cannot be read',
+    advice: 'look at what speaks through this tunnel',
+  },
+  not_tls: {
+    ...hello,
+    retry: 'none',
+    alert: 'unexpected_message',
+    meaning: 'the first bytes in the tunnel are not TLS',
+    advice: 'only TLS goes through; for something else set `policy.sni: off`',
+  },
+  hello_timeout: {
+    ...hello,
+    retry: 'none',
+    alert: 'handshake_failure',
+    meaning: 'no whole ClientHello arrived in time',
+    advice: 'look for a protocol in which the server speaks first, or a stalled client',
+  },
+  hello_too_large: {
+    ...hello,
+    retry: 'none',
+    alert: 'decode_error',
+    meaning: 'the ClientHello is larger than 16 KiB',
+    advice: 'look at what speaks through this tunnel',
   },
 
   too_many_connections: {
@@ -207,6 +254,7 @@ export const OUTCOMES = {
     ...failure,
     status: 502,
     proxyError: 'proxy_internal_error',
+    alert: 'internal_error',
     meaning: 'the proxy met an unexpected error, and what is unexpected is denied',
     advice: 'report it with the id of this reply',
   },

@@ -1,0 +1,44 @@
+/** What is known of one attempt to open a tunnel; it grows as the attempt goes down the pipeline. */
+import type { DnsEvidence } from '../dns/resolver.ts'
+import type { Target } from '../policy/decide.ts'
+import type { Refusal } from '../policy/refusal.ts'
+import type { PolicyMode, Rule } from '../policy/rules.ts'
+import type { Endpoint } from '../wire/types.ts'
+
+/** One address that was tried. `result` is `connected` or the errno's name. */
+export interface DialTry {
+  readonly address: string
+  readonly result: string
+  readonly ms: number
+}
+
+export interface Attempt {
+  readonly id: string
+  readonly client: Endpoint
+  readonly startedMs: number
+  /** The policy under which it was decided. */
+  policyHash: string
+  mode: PolicyMode
+  method?: string
+  /** Without the `HTTP/`. */
+  version?: string
+  /** As received; escaped and bounded only when it is written somewhere. */
+  rawTarget?: string
+  userAgent?: string
+  target?: Target
+  rule?: Rule
+  /** `policy.mode: report`: what `enforce` would have said. */
+  wouldDeny?: Refusal
+  dns?: DnsEvidence
+  /** The address that was connected to. */
+  address?: string
+  tries?: readonly DialTry[]
+  /** The 200 is out: from here on a refusal is an alert, and an HTTP reply would be tunnel bytes. */
+  established?: boolean
+  /** What the ClientHello offered; its server name is in canonical spelling. */
+  tls?: {
+    readonly serverName?: string
+    readonly alpn: readonly string[]
+    readonly versions: readonly string[]
+  }
+}

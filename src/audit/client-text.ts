@@ -1,0 +1,15 @@
+/** The most characters of client text that a record or a reply carries. */
+export const MAX_CLIENT_TEXT = 256
+
+/**
+ * Makes text from a client safe to log and print: bytes outside printable ASCII become `\xNN`, so that no terminal
+ * control, line separator or log delimiter survives, and the length is bounded.
+ */
+export function escapeClientText(text: string, max = MAX_CLIENT_TEXT): string {
+  const cut = text.length > max ? text.slice(0, max) : text
+  // oxlint-disable-next-line no-control-regex -- control characters are what this is about
+  const escaped = cut.replace(/[^\x20-\x7e]|\\/g, (character) =>
+    character === '\\' ? '\\\\' : `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  )
+  return text.length > max ? `${escaped}…(${text.length} bytes)` : escaped
+}

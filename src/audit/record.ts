@@ -1,0 +1,214 @@
+/**
+ * The audit record: one JSON object a line, fields of the Elastic Common Schema. Field names and the schema version
+ * live here and nowhere else. Never header values other than the user agent, never tunnel bytes, never credentials.
+ */
+import { outcome, type CloseCode } from '../policy/reasons.ts'
+import { authorityOf, explanation, verbOf, type Refusal } from '../policy/refusal.ts'
+import { ruleName, type PolicyMode } from '../policy/rules.ts'
+import type { Attempt } from './attempt.ts'
+import { escapeClientText } from './client-text.ts'
+
+/** Version of everything under `sallyport` and of the meaning of the rest. */
+export const RECORD_SCHEMA = 1
+export const ECS_VERSION = '8.11.0'
+
+export type GateAction = 'gate-started' | 'gate-draining' | 'gate-stopped' | 'audit-recovered'
+
+export type AuditEvent =
+  | { readonly kind: 'opened'; readonly attempt: Attempt }
+  | { readonly kind: 'refused'; readonly attempt: Attempt; readonly refusal: Refusal }
+  | {
+      readonly kind: 'closed'
+      readonly attempt: Attempt
+      readonly code: CloseCode
+      readonly bytesUp: number
+      readonly bytesDown: number
+      readonly durationMs: number
+    }
+  | {
+      readonly kind: 'gate'
+      readonly action: GateAction
+      readonly message: string
+      readonly policyHash: string
+      readonly mode: PolicyMode
+      /** Facts under `sallyport`, such as `listen` or `lost`. */
+      readonly facts?: Readonly<Record<string, unknown>>
+    }
+
+export interface AuditRecord {
+  readonly level: 'info' | 'warn' | 'error'
+  readonly message: string
+  /** Everything but timestamp, level, message and what is the same on every record. */
+  readonly fields: Readonly<Record<string, unknown>>
+}
+
+/** How many answers of a host a record lists; the guard has looked at all of them. */
+const MAX_ANSWERS = 16
+const MAX_METHOD = 32
+
+export function toRecord(event: AuditEvent, sequence: number): AuditRecord {
+  switch (event.kind) {
+    case 'opened':
+      return openedRecord(event.attempt, sequence)
+    case 'refused':
+      return refusedRecord(event.attempt, event.refusal, sequence)
+    case 'closed':
+      return closedRecord(event, sequence)
+    case 'gate':
+      return {
+        level: event.action === 'audit-recovered' ? 'warn' : 'info',
+        message: event.message,
+        fields: {
+          event: { kind: 'event', category: ['process'], type: ['info'], action: event.action, sequence },
+          sallyport: { schema: RECORD_SCHEMA, policy: event.policyHash, mode: event.mode, ...event.facts },
+        },
+      }
+  }
+}
+
+function openedRecord(attempt: Attempt, sequence: number): AuditRecord {
+  const { wouldDeny } = attempt
+  const verdict = wouldDeny ? `, would deny: ${wouldDeny.code}${tail(wouldDeny)}` : ''
+  return {
+    level: wouldDeny ? 'warn' : 'info',
+    message: `opened ${nameOf(attempt)}${verdict}`,
+    fields: {
+      event: connectionEvent(
+        attempt,
+        'tunnel-opened',
+        ['connection', 'start', 'allowed'],
+        'success',
+        'allowed',
+        sequence,
+      ),
+      ...common(attempt),
+      sallyport: {
+        ...own(attempt),
+        ...(wouldDeny && {
+          would_deny: wouldDeny.code,
+          ...(wouldDeny.hint && { hint: wouldDeny.hint.value }),
+        }),
+      },
+    },
+  }
+}
+
+function refusedRecord(attempt: Attempt, refusal: Refusal, sequence: number): AuditRecord {
+  const failed = outcome(refusal.code).action === 'tunnel-failed'
+  const event = failed
+    ? connectionEvent(attempt, 'tunnel-failed', ['connection', 'error'], 'failure', refusal.code, sequence)
+    : connectionEvent(attempt, 'tunnel-denied', ['connection', 'denied'], 'success', refusal.code, sequence)
+  const rule = refusal.rule ?? attempt.rule
+  return {
+    level: refusal.code === 'internal_error' ? 'error' : 'warn',
+    message: `${verbOf(refusal)} ${nameOf(attempt)} ${refusal.code}${tail(refusal)}`,
+    fields: {
+      event,
+      ...common(attempt),
+      ...(rule && { rule: { name: ruleName(rule), ruleset: rule.ruleset } }),
+      sallyport: {
+        ...own(attempt),
+        ...(refusal.hint && { hint: refusal.hint.value }),
+        ...(refusal.malformation && { malformation: refusal.malformation }),
+        ...(refusal.detail !== undefined && { detail: refusal.detail }),
+      },
+    },
+  }
+}
+
+function closedRecord(event: Extract<AuditEvent, { kind: 'closed' }>, sequence: number): AuditRecord {
+  const { attempt, code, bytesUp, bytesDown, durationMs } = event
+  const fields = common(attempt)
+  return {
+    level: 'info',
+    message: `closed ${nameOf(attempt)} ${code}, ${bytesUp} bytes up, ${bytesDown} bytes down`,
+    fields: {
+      event: {
+        ...connectionEvent(attempt, 'tunnel-closed', ['connection', 'end'], 'success', code, sequence),
+        // ECS counts event.duration in nanoseconds.
+        duration: Math.round(durationMs * 1e6),
+      },
+      source: { ...fields.source, bytes: bytesUp },
+      destination: { ...fields.destination, bytes: bytesDown },
+      ...(fields.rule && { rule: fields.rule }),
+      sallyport: { schema: RECORD_SCHEMA, policy: attempt.policyHash, mode: attempt.mode },
+    },
+  }
+}
+
+function connectionEvent(
+  attempt: Attempt,
+  action: string,
+  type: readonly string[],
+  result: 'success' | 'failure',
+  reason: string,
+  sequence: number,
+) {
+  return {
+    kind: 'event',
+    category: ['network'],
+    type,
+    action,
+    outcome: result,
+    reason,
+    id: attempt.id,
+    sequence,
+  }
+}
+
+function common(attempt: Attempt) {
+  const { target, rule, method, version, userAgent } = attempt
+  return {
+    source: { ip: attempt.client.address, port: attempt.client.port },
+    ...(target && { destination: destinationOf(attempt, target) }),
+    ...(method !== undefined && {
+      http: {
+        request: { method: escapeClientText(method, MAX_METHOD) },
+        ...(version !== undefined && { version }),
+      },
+    }),
+    ...(userAgent !== undefined && { user_agent: { original: escapeClientText(userAgent) } }),
+    ...(rule && { rule: { name: ruleName(rule), ruleset: rule.ruleset } }),
+    ...(attempt.tls?.serverName !== undefined && {
+      tls: { client: { server_name: attempt.tls.serverName } },
+    }),
+  }
+}
+
+function destinationOf({ address }: Attempt, { kind, host, port }: NonNullable<Attempt['target']>) {
+  if (kind === 'ip') return { ip: host, port }
+  return { domain: host, ...(address !== undefined && { ip: address }), port }
+}
+
+function own(attempt: Attempt) {
+  const { dns, tries, tls, target, rawTarget } = attempt
+  return {
+    schema: RECORD_SCHEMA,
+    policy: attempt.policyHash,
+    mode: attempt.mode,
+    // A target that could not be read is kept as evidence, escaped.
+    ...(!target && rawTarget !== undefined && { target: escapeClientText(rawTarget) }),
+    ...(dns && {
+      dns: {
+        answers: dns.answers.slice(0, MAX_ANSWERS),
+        ...(dns.ttlSeconds !== undefined && { ttl: dns.ttlSeconds }),
+        ...(dns.ageSeconds !== undefined && { age: dns.ageSeconds }),
+        source: dns.source,
+      },
+    }),
+    ...(tries && { dial: tries.map(({ address, result, ms }) => ({ ip: address, result, ms })) }),
+    ...(tls && {
+      tls: { alpn: tls.alpn.map((name) => escapeClientText(name, MAX_METHOD)), versions: tls.versions },
+    }),
+  }
+}
+
+function nameOf(attempt: Attempt): string {
+  if (attempt.target) return authorityOf(attempt.target)
+  return attempt.rawTarget === undefined ? 'connection' : escapeClientText(attempt.rawTarget, 80)
+}
+
+function tail(refusal: Refusal): string {
+  const text = explanation(refusal)
+  return text && `, ${text}`
+}

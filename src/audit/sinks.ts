@@ -1,0 +1,136 @@
+/** Where finished lines go. A sink never blocks the event loop and never loses a line without counting it. */
+import { write as fsWrite } from 'node:fs'
+
+export interface AuditSink {
+  readonly name: string
+  /** Whether the last write worked. While it is false, lines queue up and writing is tried again. */
+  readonly healthy: boolean
+  /** Lines given up: the queue was full, or the process ended first. */
+  readonly lost: number
+  /** Takes one line, its newline included. */
+  write(line: string): void
+  /** Waits until everything is written, at most `timeoutMs`; says whether it is. What is not counts as lost. */
+  flush(timeoutMs: number): Promise<boolean>
+}
+
+export interface FdSinkOptions {
+  readonly name: string
+  readonly fd: number
+  /** Bytes of waiting lines; beyond them new lines are lost. Default 16 MiB. */
+  readonly maxQueueBytes?: number
+  /** Milliseconds between tries while writing fails. Default 1000. */
+  readonly retryMs?: number
+  /** Called when writing starts to fail, with the errno's name, and when it works again. */
+  readonly onTrouble?: (code: string) => void
+  readonly onRecovered?: (lost: number) => void
+}
+
+const DEFAULT_MAX_QUEUE_BYTES = 16 * 1024 * 1024
+const DEFAULT_RETRY_MS = 1000
+/** A full pipe is no failure yet: its reader may be slow. */
+const BUSY_RETRY_MS = 10
+
+/**
+ * Writes to a descriptor from a thread of libuv's pool, one write at a time: whatever gathers meanwhile goes out
+ * together. A pipe whose reader sleeps, or a slow disk, holds up that thread and nothing else.
+ */
+export class FdSink implements AuditSink {
+  readonly name: string
+  healthy = true
+  lost = 0
+  readonly #options: FdSinkOptions
+  #queue: string[] = []
+  #queuedBytes = 0
+  /** What the running write has left, and how many lines it holds. */
+  #batch: Buffer | undefined
+  #batchLines = 0
+  #writing = false
+  #lostWhenTroubled = 0
+  #waiting: (() => void)[] = []
+
+  constructor(options: FdSinkOptions) {
+    this.name = options.name
+    this.#options = options
+  }
+
+  write(line: string): void {
+    const size = Buffer.byteLength(line)
+    if (this.#queuedBytes + size > (this.#options.maxQueueBytes ?? DEFAULT_MAX_QUEUE_BYTES)) {
+      this.lost += 1
+      this.#fail('EOVERFLOW')
+      return
+    }
+    this.#queue.push(line)
+    this.#queuedBytes += size
+    this.#drain()
+  }
+
+  async flush(timeoutMs: number): Promise<boolean> {
+    if (this.#idle) return true
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, timeoutMs)
+      this.#waiting.push(() => {
+        clearTimeout(timer)
+        resolve()
+      })
+    })
+    if (this.#idle) return true
+    this.lost += this.#queue.length + this.#batchLines
+    return false
+  }
+
+  get #idle(): boolean {
+    return this.#queue.length === 0 && !this.#batch
+  }
+
+  #drain(): void {
+    if (this.#writing) return
+    if (!this.#batch) {
+      if (this.#queue.length === 0) {
+        for (const done of this.#waiting.splice(0)) done()
+        return
+      }
+      this.#batch = Buffer.from(this.#queue.join(''))
+      this.#batchLines = this.#queue.length
+      this.#queue = []
+      this.#queuedBytes = 0
+    }
+    this.#writing = true
+    fsWrite(this.#options.fd, this.#batch, (error, written) => {
+      if (error) this.#onError(error.code ?? error.message)
+      else this.#onWritten(written)
+    })
+  }
+
+  #onWritten(written: number): void {
+    this.#writing = false
+    const rest = this.#batch?.subarray(written)
+    this.#batch = rest && rest.length > 0 ? rest : undefined
+    if (!this.#batch) this.#batchLines = 0
+    if (!this.healthy) {
+      this.healthy = true
+      this.#options.onRecovered?.(this.lost - this.#lostWhenTroubled)
+    }
+    this.#drain()
+  }
+
+  #onError(code: string): void {
+    const busy = code === 'EAGAIN' || code === 'EBUSY'
+    if (!busy) this.#fail(code)
+    // `#writing` stays true until the next try, so that new lines only queue up. It does not keep the process alive.
+    setTimeout(
+      () => {
+        this.#writing = false
+        this.#drain()
+      },
+      busy ? BUSY_RETRY_MS : (this.#options.retryMs ?? DEFAULT_RETRY_MS),
+    ).unref()
+  }
+
+  #fail(code: string): void {
+    if (!this.healthy) return
+    this.healthy = false
+    this.#lostWhenTroubled = code === 'EOVERFLOW' ? this.lost - 1 : this.lost
+    this.#options.onTrouble?.(code)
+  }
+}

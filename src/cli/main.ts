@@ -1,0 +1,98 @@
+/** The command line. Returns an exit code; only `bin/` ends the process. */
+import { Command, CommanderError } from 'commander'
+import { EXIT, type ExitCode, type Io } from './io.ts'
+import type { ExplainOptions } from './explain.ts'
+import type { PresetsOptions } from './presets.ts'
+import type { ServeOptions } from './serve.ts'
+import { readVersion } from './version.ts'
+
+/** @param argv the arguments after the program's name */
+export async function main(argv: readonly string[], io: Io = process): Promise<number> {
+  let code: ExitCode = EXIT.ok
+  const program = new Command('sallyport')
+    .description('Forward HTTPS proxy that lets out only what a written document allows.')
+    .version(readVersion())
+    .showHelpAfterError('(see sallyport --help)')
+    .configureOutput({ writeOut: (text) => io.stdout.write(text), writeErr: (text) => io.stderr.write(text) })
+    .exitOverride()
+
+  // Each command is loaded when it is called: the gate's start does not pay for the others.
+  program
+    .command('serve', { isDefault: true })
+    .description('run the proxy (the default command)')
+    .option('-c, --config <file>', 'configuration (default: the bundled config/sallyport.yaml)')
+    .option('-l, --listen <address>', 'listen here instead, such as 127.0.0.1:3128')
+    .option('--allow <host>', 'allow one more host on port 443; may be repeated', collect)
+    .action(async (options: ServeOptions) => {
+      const { serve } = await import('./serve.ts')
+      code = await serve(options, io)
+    })
+  program
+    .command('validate')
+    .argument('[file]', 'configuration (default: the bundled one)')
+    .description('check a configuration; every issue with file:line:column')
+    .option('--json', 'print the issues as JSON')
+    .action(async (file: string | undefined, options: { json?: boolean }) => {
+      const { validate } = await import('./validate.ts')
+      code = validate(file, options, io)
+    })
+  program
+    .command('explain')
+    .argument('<host[:port]>', 'the target of a CONNECT; the port is 443 if left out')
+    .description('show step by step what the gate would decide, and why')
+    .option('-c, --config <file>', 'configuration (default: the bundled one)')
+    .option('--allow <host>', 'as for serve', collect)
+    .option('--json', 'print decision and steps as JSON')
+    .action(async (target: string, options: ExplainOptions) => {
+      const { explain } = await import('./explain.ts')
+      code = explain(target, options, io)
+    })
+
+  const presets = program.command('presets').description('the dated host lists that ship with the program')
+  presets
+    .command('list', { isDefault: true })
+    .description('all presets, oldest first')
+    .option('--json', 'as JSON')
+    .action(async (options: PresetsOptions) => {
+      code = (await import('./presets.ts')).listPresets(options, io)
+    })
+  presets
+    .command('show')
+    .argument('<name>')
+    .description('the hosts of a preset, with ports and what they are for')
+    .option('--json', 'as JSON')
+    .action(async (name: string, options: PresetsOptions) => {
+      code = (await import('./presets.ts')).showPreset(name, options, io)
+    })
+  presets
+    .command('diff')
+    .argument('<a>')
+    .argument('<b>')
+    .description('what changes from preset a to preset b (exit code 1 when anything does)')
+    .option('--json', 'as JSON')
+    .action(async (a: string, b: string, options: PresetsOptions) => {
+      code = (await import('./presets.ts')).showPresetDiff(a, b, options, io)
+    })
+
+  const [first] = argv
+  if (first !== undefined && !first.startsWith('-')) {
+    const known = program.commands.map((command) => command.name())
+    // A default command would take the word for an argument of its own.
+    if (first !== 'help' && !known.includes(first)) {
+      io.stderr.write(`sallyport: no command ${JSON.stringify(first)}; there are ${known.join(', ')}\n`)
+      return EXIT.usage
+    }
+  }
+  try {
+    await program.parseAsync(argv, { from: 'user' })
+    return code
+  } catch (error) {
+    // Help and version end with 0; everything else of commander is a wrong call. It has said why.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage
+    throw error
+  }
+}
+
+function collect(value: string, earlier: readonly string[] = []): readonly string[] {
+  return [...earlier, value]
+}

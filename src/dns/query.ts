@@ -1,0 +1,68 @@
+/**
+ * One DNS question on the wire, by c-ares. Never getaddrinfo: no /etc/hosts, no search domains (with `ndots:5` the
+ * name `cgr.dev` would first be asked as a service of the cluster), no cache of its own.
+ */
+import { Resolver } from 'node:dns/promises'
+
+export type RecordType = 'A' | 'AAAA'
+
+export type QueryResult =
+  /** `ttlSeconds` is the smallest TTL of the whole CNAME chain. */
+  | { readonly kind: 'answer'; readonly addresses: readonly string[]; readonly ttlSeconds: number }
+  | { readonly kind: 'nxdomain'; readonly code: string }
+  /** The name exists and has no record of this type. */
+  | { readonly kind: 'nodata'; readonly code: string }
+  | { readonly kind: 'failed'; readonly code: string }
+  | { readonly kind: 'timeout'; readonly code: string }
+
+/** Asks one question. Never rejects. */
+export type Query = (name: string, type: RecordType) => Promise<QueryResult>
+
+export interface QueryOptions {
+  /** Addresses with optional ports; empty: the system's resolvers. */
+  readonly servers: readonly string[]
+  /** For each try, milliseconds. */
+  readonly timeoutMs: number
+  readonly tries: number
+}
+
+/** More answers than any honest name has; a reply of thousands must not become thousands of checks. */
+const MAX_ADDRESSES = 64
+
+export function createQuery(options: QueryOptions): Query {
+  const resolver = new Resolver({
+    timeout: options.timeoutMs,
+    tries: options.tries,
+    // c-ares doubles the timeout for each try unless told not to.
+    maxTimeout: options.timeoutMs,
+  })
+  if (options.servers.length > 0) resolver.setServers(options.servers)
+  return async (name, type) => {
+    try {
+      const records =
+        type === 'A'
+          ? await resolver.resolve4(name, { ttl: true })
+          : await resolver.resolve6(name, { ttl: true })
+      if (records.length === 0) return { kind: 'nodata', code: 'ENODATA' }
+      return {
+        kind: 'answer',
+        addresses: records.slice(0, MAX_ADDRESSES).map((record) => record.address),
+        ttlSeconds: Math.min(...records.map((record) => usableTtl(record.ttl))),
+      }
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? String(error.code) : 'EUNKNOWN'
+      return { kind: FAILURES[code] ?? 'failed', code }
+    }
+  }
+}
+
+const FAILURES: Record<string, 'nxdomain' | 'nodata' | 'timeout'> = {
+  ENOTFOUND: 'nxdomain',
+  ENODATA: 'nodata',
+  ETIMEOUT: 'timeout',
+}
+
+/** RFC 2181 §8: a TTL with the top bit set counts as zero. */
+function usableTtl(ttl: number): number {
+  return Number.isInteger(ttl) && ttl >= 0 && ttl <= 0x7fff_ffff ? ttl : 0
+}

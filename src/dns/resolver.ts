@@ -1,0 +1,133 @@
+/** From a host to its addresses, with the evidence that the audit record carries. */
+import type { Clock } from '../clock.ts'
+import type { DnsCache, Lookup, LookupSource } from './cache.ts'
+import type { RecordType } from './query.ts'
+
+/** Where the addresses came from, as it stood when the tunnel was decided. */
+export interface DnsEvidence {
+  readonly answers: readonly string[]
+  /** Smallest TTL of the answers used, in seconds, as the resolver gave it; absent for static hosts. */
+  readonly ttlSeconds?: number
+  /** Age of the oldest answer used, in seconds. */
+  readonly ageSeconds?: number
+  readonly source: LookupSource | 'static'
+}
+
+export type ResolveFailure = 'dns_nxdomain' | 'dns_error' | 'dns_timeout'
+
+export type Resolution =
+  | { readonly kind: 'resolved'; readonly evidence: DnsEvidence }
+  /** `detail` is the resolver's own word, such as ESERVFAIL. */
+  | { readonly kind: 'failed'; readonly code: ResolveFailure; readonly detail: string }
+
+/** Resolves a canonical hostname. Never rejects. */
+export type Resolve = (host: string) => Promise<Resolution>
+
+export interface ResolverOptions {
+  /** Static answers by host; a host in here is never asked for. */
+  readonly hosts: Readonly<Record<string, readonly string[]>>
+  /** Bound on the whole lookup, both families, all tries; milliseconds. */
+  readonly deadlineMs: number
+}
+
+/**
+ * How long the slower family may still take once the other has addresses (RFC 8305 §3, "Resolution Delay"): a
+ * resolver that swallows AAAA questions must not slow every tunnel.
+ */
+const RESOLUTION_DELAY_MS = 50
+
+export function createResolver(cache: DnsCache, clock: Clock, options: ResolverOptions): Resolve {
+  const hosts = new Map(Object.entries(options.hosts))
+  return async (host) => {
+    const fixed = hosts.get(host)
+    if (fixed) return { kind: 'resolved', evidence: { answers: fixed, source: 'static' } }
+    const asked = [cache.lookup(host, 'AAAA'), cache.lookup(host, 'A')] as const
+    const lookups = await settle(asked, clock, options.deadlineMs)
+    return combine(lookups) ?? serveStale(cache, host, lookups) ?? explain(lookups)
+  }
+}
+
+/** The lookups that arrived in time; a missing one is still pending. */
+type Settled = readonly (Lookup | undefined)[]
+
+async function settle(
+  asked: readonly (Lookup | Promise<Lookup>)[],
+  clock: Clock,
+  deadlineMs: number,
+): Promise<Settled> {
+  const settled: (Lookup | undefined)[] = asked.map((lookup) =>
+    lookup instanceof Promise ? undefined : lookup,
+  )
+  if (!settled.includes(undefined)) return settled
+  return new Promise((resolve) => {
+    let cancelDelay: (() => void) | undefined
+    const finish = (): void => {
+      cancelDeadline()
+      cancelDelay?.()
+      resolve([...settled])
+    }
+    const cancelDeadline = clock.setTimer(finish, deadlineMs)
+    const review = (): void => {
+      if (!settled.includes(undefined)) finish()
+      else if (settled.some(hasAddresses)) cancelDelay ??= clock.setTimer(finish, RESOLUTION_DELAY_MS)
+    }
+    for (const [index, lookup] of asked.entries()) {
+      if (!(lookup instanceof Promise)) continue
+      void lookup.then((arrived) => {
+        settled[index] = arrived
+        review()
+      })
+    }
+    review()
+  })
+}
+
+function hasAddresses(lookup: Lookup | undefined): boolean {
+  return lookup?.result.kind === 'answer'
+}
+
+function combine(lookups: Settled): Resolution | undefined {
+  const used = lookups.flatMap((lookup) =>
+    lookup?.result.kind === 'answer' ? [{ ...lookup, result: lookup.result }] : [],
+  )
+  if (used.length === 0) return undefined
+  return {
+    kind: 'resolved',
+    evidence: {
+      answers: used.flatMap((lookup) => lookup.result.addresses),
+      ttlSeconds: Math.min(...used.map((lookup) => lookup.result.ttlSeconds)),
+      ageSeconds: Math.round(Math.max(...used.map((lookup) => lookup.ageMs))) / 1000,
+      source: SOURCES.find((source) => used.some((lookup) => lookup.source === source)) ?? 'miss',
+    },
+  }
+}
+
+/** The weakest source names the whole. */
+const SOURCES: readonly LookupSource[] = ['stale', 'miss', 'prefetched', 'hit']
+
+function serveStale(cache: DnsCache, host: string, lookups: Settled): Resolution | undefined {
+  // "No such name" is an answer, not a failure: what it denies must not live on.
+  const answered = lookups.some((lookup) => lookup?.result.kind === 'nxdomain')
+  const failed = lookups.some(
+    (lookup) => !lookup || lookup.result.kind === 'failed' || lookup.result.kind === 'timeout',
+  )
+  if (answered || !failed) return undefined
+  const types: readonly RecordType[] = ['AAAA', 'A']
+  return combine(types.map((type) => cache.stale(host, type)))
+}
+
+function explain(lookups: Settled): Resolution {
+  const results = lookups.flatMap((lookup) => (lookup ? [lookup.result] : []))
+  const find = (kind: string): string | undefined => {
+    const result = results.find((candidate) => candidate.kind === kind)
+    return result && 'code' in result ? result.code : undefined
+  }
+  const nxdomain = find('nxdomain')
+  if (nxdomain !== undefined) return { kind: 'failed', code: 'dns_nxdomain', detail: nxdomain }
+  const failed = find('failed')
+  if (failed !== undefined) return { kind: 'failed', code: 'dns_error', detail: failed }
+  if (results.length < lookups.length) return { kind: 'failed', code: 'dns_timeout', detail: 'no answer' }
+  const timeout = find('timeout')
+  if (timeout !== undefined) return { kind: 'failed', code: 'dns_timeout', detail: timeout }
+  return { kind: 'failed', code: 'dns_error', detail: find('nodata') ?? 'no address' }
+}

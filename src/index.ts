@@ -1,0 +1,13 @@
+/** The library face, for people who embed the gate. The command line is built from the same parts. */
+export { assembleGate as createGate, type AssembledGate, type Seams } from './cli/assemble.ts'
+export { readConfig, type ReadConfigResult } from './cli/read-config.ts'
+export { loadConfig, type Config, type ConfigOverrides, type ConfigResult } from './config/load.ts'
+export { formatIssue, type ConfigIssue } from './config/issue.ts'
+export type { AuditSink } from './audit/sinks.ts'
+export type { Clock } from './clock.ts'
+export type { Query, QueryResult } from './dns/query.ts'
+export { parseAuthority, type Authority } from './policy/authority.ts'
+export { decide, type Decision, type Step, type Target } from './policy/decide.ts'
+export { OUTCOMES, outcome, type OutcomeCode, type OutcomeEntry } from './policy/reasons.ts'
+export { compilePolicy, type Policy, type Rule } from './policy/rules.ts'
+export type { Gate } from './proxy/gate.ts'

@@ -1,0 +1,261 @@
+/**
+ * THE pipeline: one CONNECT from its first byte to its closing record. Each step answers with what the next one needs
+ * or with a refusal, and a refusal goes straight to the end. docs/lifecycle.md draws it.
+ */
+import type { Attempt } from '../audit/attempt.ts'
+import type { Audit } from '../audit/journal.ts'
+import type { Clock } from '../clock.ts'
+import type { Resolve } from '../dns/resolver.ts'
+import { inBlocks, type AddressBlock } from '../policy/addresses.ts'
+import { parseAuthority } from '../policy/authority.ts'
+import { decide, type Target } from '../policy/decide.ts'
+import { outcome } from '../policy/reasons.ts'
+import { refusal, type Refusal } from '../policy/refusal.ts'
+import type { Policy } from '../policy/rules.ts'
+import type { Connection, Relay, RelayLimits, Wire } from '../wire/types.ts'
+import { dialFirst } from './dial.ts'
+import type { Guard } from './guard.ts'
+import { hostNamesTarget, HeadParser, type ConnectHead } from './head.ts'
+import { checkClientHello } from './hello.ts'
+import { ESTABLISHED, formatAlert, formatReply } from './refuse.ts'
+import type { TunnelRegistry } from './tunnels.ts'
+
+/** Everything the pipeline works with; made once, in one place. */
+export interface Services {
+  readonly wire: Wire
+  readonly clock: Clock
+  /** The policy in force now. */
+  readonly policy: () => Policy
+  readonly resolve: Resolve
+  readonly guard: Guard
+  readonly audit: Audit
+  readonly tunnels: TunnelRegistry
+  readonly nextId: () => string
+  readonly clientsAllowed: readonly AddressBlock[]
+  readonly requireSni: boolean
+  readonly limits: RelayLimits & {
+    readonly headTimeoutMs: number
+    readonly dialTimeoutMs: number
+    readonly helloTimeoutMs: number
+  }
+  /** Whether the gate is shutting down. */
+  readonly draining: () => boolean
+  /** Unexpected errors: bugs, to be told to the operator. */
+  readonly onBug: (error: unknown) => void
+}
+
+/** How long a refused client may take to read its reply and close. */
+const REFUSAL_LINGER_MS = 2000
+
+type Step<T> = T | Refusal
+
+/**
+ * Serves one accepted connection to its end. Never rejects.
+ *
+ * @param admitted false when `limits.connections` are being served already
+ */
+export async function serveConnection(
+  client: Connection,
+  services: Services,
+  admitted: boolean,
+): Promise<void> {
+  const policy = services.policy()
+  const attempt: Attempt = {
+    id: services.nextId(),
+    client: client.remote,
+    startedMs: services.clock.monotonicMs(),
+    policyHash: policy.hash,
+    mode: policy.mode,
+  }
+  try {
+    const end = admitted
+      ? await openTunnel(client, attempt, policy, services)
+      : refusal('too_many_connections')
+    if (end === 'silent') client.destroy()
+    else if (end) await refuse(client, attempt, end, services)
+  } catch (error) {
+    // Unexpected, so denied; the tunnel cannot have opened, since what follows that does not throw.
+    services.onBug(error)
+    await refuse(client, attempt, refusal('internal_error'), services)
+  }
+}
+
+/** Goes through the steps; the tunnel has opened and ended when nothing comes back. */
+async function openTunnel(
+  client: Connection,
+  attempt: Attempt,
+  policy: Policy,
+  services: Services,
+): Promise<Refusal | 'silent' | undefined> {
+  const head = await readHead(client, attempt, services)
+  if (head === 'silent' || head.kind === 'refusal') return head
+
+  const target = admit(head, attempt, policy, services)
+  if (target.kind === 'refusal') return target
+
+  if (!services.tunnels.reserve(client.remote.address)) return refusal('too_many_tunnels')
+  try {
+    const upstream = await connectTo(target, client, attempt, services)
+    if (upstream.kind === 'refusal') return upstream
+    const relay = await establish(client, upstream.connection, target, attempt, services)
+    if ('kind' in relay) return relay
+    await follow(relay, attempt, services)
+    return undefined
+  } finally {
+    services.tunnels.release(client.remote.address)
+  }
+}
+
+type WellFormed = ConnectHead & { readonly rest: Buffer }
+
+/** Reads until the head is whole. A connection that never said a word ("silent") is no attempt at all. */
+async function readHead(
+  client: Connection,
+  attempt: Attempt,
+  { clock, limits, clientsAllowed }: Services,
+): Promise<Step<WellFormed> | 'silent'> {
+  const parser = new HeadParser()
+  const deadline = attempt.startedMs + limits.headTimeoutMs
+  const stranger = !inBlocks(client.remote.address, clientsAllowed)
+  // A stranger is refused as one, whatever is wrong with the request besides; its target is worth recording.
+  const refused = (why: Refusal): Refusal =>
+    stranger ? refusal('client_not_allowed', { detail: `from ${client.remote.address}` }) : why
+  for (;;) {
+    const read = await client.read(deadline - clock.monotonicMs())
+    if (read.kind === 'timeout') return refused(refusal('head_timeout'))
+    if (read.kind !== 'data' && parser.received === 0) return 'silent'
+    if (read.kind === 'broken') return refusal('client_gone', { detail: read.code })
+    if (read.kind === 'end') return refused(refusal('malformed_request', { detail: 'the head ends early' }))
+    const result = parser.push(read.bytes)
+    if (result.kind === 'incomplete') continue
+    if ('method' in result && result.method !== undefined) attempt.method = result.method
+    if (result.kind === 'connect') attempt.method = 'CONNECT'
+    if (result.target !== undefined) attempt.rawTarget = result.target
+    if (result.version !== undefined) attempt.version = result.version
+    if (result.kind === 'refused') return refused(refusal(result.code, { detail: result.detail }))
+    if (result.userAgent !== undefined) attempt.userAgent = result.userAgent
+    client.unread(result.rest)
+    return stranger ? refused(refusal('client_not_allowed')) : result
+  }
+}
+
+/** Decides on the request alone: nothing is resolved before this allows it. */
+function admit(head: WellFormed, attempt: Attempt, policy: Policy, services: Services): Step<Target> {
+  const authority = parseAuthority(head.target)
+  if (
+    authority.kind !== 'malformed' &&
+    head.host !== undefined &&
+    !hostNamesTarget(head.host, authority.host, authority.port)
+  ) {
+    attempt.target = { host: authority.host, port: authority.port, kind: authority.kind }
+    return refusal('host_mismatch')
+  }
+  const decision = decide(policy, authority, services.clock.wallMs())
+  if (decision.target) attempt.target = decision.target
+  if (decision.kind === 'deny') return { kind: 'refusal', ...decision.denial }
+  if (services.draining()) return refusal('draining')
+  if (!services.audit.accepting) return refusal('audit_unavailable')
+  if (decision.kind === 'allow') attempt.rule = decision.rule
+  else attempt.wouldDeny = { kind: 'refusal', ...decision.denial }
+  return decision.target
+}
+
+interface Upstream {
+  readonly kind: 'upstream'
+  readonly connection: Connection
+}
+
+/** Resolves, guards and dials: what is dialled is an address that passed, never a name. */
+async function connectTo(
+  target: Target,
+  client: Connection,
+  attempt: Attempt,
+  { clock, resolve, guard, wire, limits }: Services,
+): Promise<Step<Upstream>> {
+  let addresses: readonly string[] = [target.host]
+  if (target.kind === 'name') {
+    const resolution = await Promise.race([resolve(target.host), client.gone])
+    if (!resolution) return refusal('client_gone', { detail: 'during DNS' })
+    if (resolution.kind === 'failed') return refusal(resolution.code, { detail: resolution.detail })
+    attempt.dns = resolution.evidence
+    addresses = resolution.evidence.answers
+  }
+  const prohibited = guard(addresses, target.port)
+  if (prohibited) return prohibited
+
+  const dialled = await dialFirst(addresses, target.port, {
+    wire,
+    clock,
+    timeoutMs: limits.dialTimeoutMs,
+    aborted: client.gone,
+  })
+  if (dialled.kind === 'aborted') return refusal('client_gone', { detail: 'during the dial' })
+  attempt.tries = dialled.tries
+  if (dialled.kind === 'failed')
+    return refusal(dialled.code, { detail: `tried ${addresses.slice(0, 3).join(' ')}` })
+  attempt.address = dialled.address
+  return { kind: 'upstream', connection: dialled.connection }
+}
+
+/** Says 200, looks at the ClientHello, and joins the two sides. The decision record is written in here. */
+async function establish(
+  client: Connection,
+  upstream: Connection,
+  target: Target,
+  attempt: Attempt,
+  services: Services,
+): Promise<Step<Relay>> {
+  let relay: Relay | undefined
+  try {
+    client.write(ESTABLISHED)
+    attempt.established = true
+    const denied = await checkFirstBytes(client, target, attempt, services)
+    if (denied) return denied
+    services.audit.record({ kind: 'opened', attempt })
+    relay = services.wire.relay(client, upstream, services.limits)
+    return relay
+  } finally {
+    if (!relay) upstream.destroy()
+  }
+}
+
+async function checkFirstBytes(
+  client: Connection,
+  target: Target,
+  attempt: Attempt,
+  { requireSni, limits, clock }: Services,
+): Promise<Refusal | undefined> {
+  // An address has no server name to compare with; it gets here in report mode only.
+  if (!requireSni || target.kind === 'ip') return undefined
+  const denied = await checkClientHello(client, target.host, attempt, limits.helloTimeoutMs, clock)
+  if (attempt.mode === 'enforce' || denied?.code === 'client_gone') return denied
+  if (denied) attempt.wouldDeny ??= denied
+  return undefined
+}
+
+async function follow(relay: Relay, attempt: Attempt, { tunnels, audit, clock }: Services): Promise<void> {
+  const code = await tunnels.hold({ attempt, relay })
+  const durationMs = clock.monotonicMs() - attempt.startedMs
+  audit.record({
+    kind: 'closed',
+    attempt,
+    code,
+    bytesUp: relay.bytesUp,
+    bytesDown: relay.bytesDown,
+    durationMs,
+  })
+}
+
+/** The one way out for everything that does not open: one record, one answer, a close. */
+async function refuse(
+  client: Connection,
+  attempt: Attempt,
+  why: Refusal,
+  { audit }: Services,
+): Promise<void> {
+  audit.record({ kind: 'refused', attempt, refusal: why })
+  const answer =
+    attempt.established || !outcome(why.code).status ? formatAlert(why) : formatReply(attempt, why)
+  if (answer && why.code !== 'client_gone') client.write(answer)
+  await client.finish(REFUSAL_LINGER_MS)
+}

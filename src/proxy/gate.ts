@@ -1,0 +1,100 @@
+/** The gate: listens, serves every connection through the pipeline, and shuts down without cutting tunnels short. */
+import type { Connection, Endpoint, Listener } from '../wire/types.ts'
+import type { ListenAddress } from '../config/units.ts'
+import { serveConnection, type Services } from './connect.ts'
+
+export interface GateOptions {
+  readonly listen: readonly ListenAddress[]
+  readonly maxConnections: number
+  readonly drainTimeoutMs: number
+}
+
+export interface Gate {
+  /** Where it listens; empty before {@link Gate.start}. */
+  readonly endpoints: readonly Endpoint[]
+  readonly connections: number
+  readonly draining: boolean
+  /** Rejects with the system's error when an address cannot be listened on; then nothing listens. */
+  start(): Promise<void>
+  /** Stops accepting, gives tunnels `drainTimeoutMs`, closes what is left. Calling again closes at once. */
+  stop(): Promise<void>
+}
+
+/** Replies to clients over the limit that may be lingering at once; beyond, they are closed without politeness. */
+const MAX_OVERFLOW = 1024
+
+export function createGate(
+  options: GateOptions,
+  makeServices: (gate: Pick<Gate, 'endpoints' | 'draining'>) => Services,
+): Gate {
+  const open = new Set<Connection>()
+  const serving = new Set<Promise<void>>()
+  const listeners: Listener[] = []
+  let draining = false
+  let stopping: Promise<void> | undefined
+  let hurry: () => void = () => undefined
+
+  const gate: Gate = {
+    get endpoints() {
+      return listeners.map((listener) => listener.endpoint)
+    },
+    get connections() {
+      return open.size
+    },
+    get draining() {
+      return draining
+    },
+    async start() {
+      try {
+        for (const address of options.listen) listeners.push(await services.wire.listen(address, accept))
+      } catch (error) {
+        await Promise.all(listeners.splice(0).map((listener) => listener.close()))
+        throw error
+      }
+    },
+    stop() {
+      if (stopping) hurry()
+      stopping ??= drain()
+      return stopping
+    },
+  }
+  const services = makeServices(gate)
+
+  function accept(connection: Connection): void {
+    if (open.size >= options.maxConnections + MAX_OVERFLOW) {
+      connection.destroy()
+      return
+    }
+    const admitted = open.size < options.maxConnections
+    open.add(connection)
+    const served = serveConnection(connection, services, admitted).finally(() => {
+      open.delete(connection)
+      serving.delete(served)
+    })
+    serving.add(served)
+  }
+
+  async function drain(): Promise<void> {
+    draining = true
+    await Promise.all(listeners.map((listener) => listener.close()))
+    const deadline = new Promise<void>((resolve) => {
+      const cancel = services.clock.setTimer(resolve, options.drainTimeoutMs)
+      hurry = () => {
+        cancel()
+        resolve()
+      }
+    })
+    await Promise.race([settled(), deadline])
+    hurry()
+    services.tunnels.closeAll('drain_timeout')
+    for (const connection of open) connection.destroy()
+    // Every attempt still writes its record; nothing is left for it to wait on.
+    await settled()
+  }
+
+  async function settled(): Promise<void> {
+    while (serving.size > 0) await Promise.all(serving)
+  }
+
+  return gate
+}

@@ -1,0 +1,66 @@
+/** The address guard at the edge: the pure rule of `policy/addresses.ts`, with this host's own addresses. */
+import { networkInterfaces } from 'node:os'
+import type { Clock } from '../clock.ts'
+import { canonicalAddress, classifyAddress, type AddressBlock } from '../policy/addresses.ts'
+import type { Endpoint } from '../wire/types.ts'
+import { refusal, type Refusal } from '../policy/refusal.ts'
+
+/** Checks every address of a host; one that must not be dialled refuses them all. */
+export type Guard = (addresses: readonly string[], port: number) => Refusal | undefined
+
+export interface GuardOptions {
+  /** `addresses.allow`. */
+  readonly allow: readonly AddressBlock[]
+  readonly clock: Clock
+  /** Where this proxy listens; never a destination, whatever is allowed: a tunnel to itself has no end. */
+  readonly listeners: () => readonly Endpoint[]
+  /** This host's addresses; default: its network interfaces. */
+  readonly ownAddresses?: () => ReadonlySet<string>
+}
+
+/** Interfaces come and go; asking the system for each tunnel would cost more than the tunnel. */
+const OWN_ADDRESSES_KEPT_MS = 5000
+
+export function createGuard(options: GuardOptions): Guard {
+  const ownAddresses = options.ownAddresses ?? readInterfaces
+  let own: ReadonlySet<string> = new Set()
+  let readAtMs = Number.NEGATIVE_INFINITY
+  return (addresses, port) => {
+    const now = options.clock.monotonicMs()
+    if (now - readAtMs >= OWN_ADDRESSES_KEPT_MS) {
+      own = ownAddresses()
+      readAtMs = now
+    }
+    for (const address of addresses) {
+      if (isOwnListener(address, port, own, options.listeners())) {
+        return refusal('address_prohibited', { detail: `${address} port ${port} is this proxy itself` })
+      }
+      const verdict = classifyAddress(address, options.allow, own)
+      if (verdict.kind === 'prohibited') {
+        return refusal('address_prohibited', { detail: `${address} is ${verdict.name}` })
+      }
+    }
+    return undefined
+  }
+}
+
+function isOwnListener(
+  address: string,
+  port: number,
+  own: ReadonlySet<string>,
+  listeners: readonly Endpoint[],
+): boolean {
+  const canonical = canonicalAddress(address)
+  if (canonical === undefined) return false
+  return listeners.some((listener) => {
+    if (listener.port !== port) return false
+    const bound = canonicalAddress(listener.address)
+    const everywhere = bound === '0.0.0.0' || bound === '::'
+    return canonical === bound || (everywhere && (own.has(canonical) || canonical.startsWith('127.')))
+  })
+}
+
+function readInterfaces(): ReadonlySet<string> {
+  const addresses = Object.values(networkInterfaces()).flatMap((entries) => entries ?? [])
+  return new Set(addresses.flatMap(({ address }) => canonicalAddress(address) ?? []))
+}

@@ -1,0 +1,54 @@
+/** The open tunnels, how many each client has, and how they end together. */
+import type { CloseCode } from '../policy/reasons.ts'
+import type { Attempt } from '../audit/attempt.ts'
+import type { Relay } from '../wire/types.ts'
+
+export interface Tunnel {
+  readonly attempt: Attempt
+  readonly relay: Relay
+}
+
+export class TunnelRegistry {
+  readonly #maxPerClient: number
+  readonly #open = new Set<Tunnel>()
+  /** By address: tunnels, and attempts on their way to one. A Map, since clients choose the keys. */
+  readonly #perClient = new Map<string, number>()
+
+  constructor(maxPerClient: number) {
+    this.#maxPerClient = maxPerClient
+  }
+
+  get size(): number {
+    return this.#open.size
+  }
+
+  [Symbol.iterator](): Iterator<Tunnel> {
+    return this.#open.values()
+  }
+
+  /** Takes one of the client's places; false when it has none left. Each success needs a {@link release}. */
+  reserve(client: string): boolean {
+    const count = this.#perClient.get(client) ?? 0
+    if (count >= this.#maxPerClient) return false
+    this.#perClient.set(client, count + 1)
+    return true
+  }
+
+  release(client: string): void {
+    const count = this.#perClient.get(client) ?? 0
+    if (count > 1) this.#perClient.set(client, count - 1)
+    else this.#perClient.delete(client)
+  }
+
+  /** Keeps the tunnel listed until it ends, and says how it ended. */
+  async hold(tunnel: Tunnel): Promise<CloseCode> {
+    this.#open.add(tunnel)
+    const code = await tunnel.relay.done
+    this.#open.delete(tunnel)
+    return code
+  }
+
+  closeAll(code: CloseCode): void {
+    for (const tunnel of this.#open) tunnel.relay.close(code)
+  }
+}

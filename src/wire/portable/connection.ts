@@ -1,0 +1,136 @@
+import type { Socket } from 'node:net'
+import type { Connection, Endpoint, ReadResult } from '../types.ts'
+
+/** How much a peer may send ahead of being read; one more chunk (at most 64 KiB) can be on its way. */
+const READ_AHEAD_BYTES = 64 * 1024
+/** How much a refused client may still send before the politeness ends. */
+const MAX_DISCARD_BYTES = 256 * 1024
+
+/** A node:net socket behind the wire's interface. Listeners are attached before anything can happen on it. */
+export class PortableConnection implements Connection {
+  readonly socket: Socket
+  readonly remote: Endpoint
+  readonly local: Endpoint
+  readonly gone: Promise<void>
+  #setGone!: () => void
+  #chunks: Buffer[] = []
+  #buffered = 0
+  #ended = false
+  #broken: string | undefined
+  #reader: ((result: ReadResult) => void) | undefined
+  #onData = (chunk: Buffer): void => this.#receive(chunk)
+  #onEnd = (): void => {
+    this.#ended = true
+    this.#reader?.({ kind: 'end' })
+  }
+
+  constructor(socket: Socket) {
+    this.socket = socket
+    this.remote = endpoint(socket.remoteAddress, socket.remotePort)
+    this.local = endpoint(socket.localAddress, socket.localPort)
+    this.gone = new Promise((resolve) => {
+      this.#setGone = resolve
+    })
+    socket.on('error', (error: NodeJS.ErrnoException) => this.#break(error.code ?? error.message))
+    socket.on('close', () => {
+      if (!this.#ended || !socket.writableFinished) this.#break('ECONNRESET')
+    })
+    socket.on('data', this.#onData)
+    socket.on('end', this.#onEnd)
+  }
+
+  get ended(): boolean {
+    return this.#ended
+  }
+
+  get broken(): string | undefined {
+    return this.#broken
+  }
+
+  read(timeoutMs: number): Promise<ReadResult> {
+    const chunk = this.#chunks.shift()
+    if (chunk) {
+      this.#buffered -= chunk.length
+      if (this.#buffered < READ_AHEAD_BYTES) this.socket.resume()
+      return Promise.resolve({ kind: 'data', bytes: chunk })
+    }
+    if (this.#broken !== undefined) return Promise.resolve({ kind: 'broken', code: this.#broken })
+    if (this.#ended) return Promise.resolve({ kind: 'end' })
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => this.#reader?.({ kind: 'timeout' }), Math.max(0, timeoutMs))
+      this.#reader = (result) => {
+        clearTimeout(timer)
+        this.#reader = undefined
+        resolve(result)
+      }
+    })
+  }
+
+  unread(bytes: Buffer): void {
+    if (bytes.length === 0) return
+    this.#chunks.unshift(bytes)
+    this.#buffered += bytes.length
+  }
+
+  write(bytes: Buffer): void {
+    if (this.socket.writable) this.socket.write(bytes)
+  }
+
+  finish(lingerMs: number): Promise<void> {
+    const { socket } = this
+    if (socket.destroyed) return Promise.resolve()
+    this.release()
+    let discarded = 0
+    socket.on('data', (chunk: Buffer) => {
+      discarded += chunk.length
+      if (discarded > MAX_DISCARD_BYTES) socket.destroy()
+    })
+    socket.resume()
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => socket.destroy(), lingerMs)
+      socket.once('close', () => {
+        clearTimeout(timer)
+        resolve()
+      })
+      socket.end()
+    })
+  }
+
+  destroy(): void {
+    this.socket.destroy()
+  }
+
+  /** Hands the socket over: stops listening for data and returns what was read ahead. */
+  release(): readonly Buffer[] {
+    this.socket.off('data', this.#onData)
+    this.socket.off('end', this.#onEnd)
+    const chunks = this.#chunks
+    this.#chunks = []
+    this.#buffered = 0
+    return chunks
+  }
+
+  #receive(chunk: Buffer): void {
+    if (this.#reader) {
+      this.#reader({ kind: 'data', bytes: chunk })
+      return
+    }
+    this.#chunks.push(chunk)
+    this.#buffered += chunk.length
+    if (this.#buffered >= READ_AHEAD_BYTES) this.socket.pause()
+  }
+
+  #break(code: string): void {
+    this.#broken ??= code
+    this.#setGone()
+    this.#reader?.({ kind: 'broken', code: this.#broken })
+  }
+}
+
+function endpoint(address = '', port = 0): Endpoint {
+  // On a dual-stack listener an IPv4 client shows as ::ffff:192.0.2.1; it is that IPv4 client.
+  return {
+    address: address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address,
+    port,
+  }
+}

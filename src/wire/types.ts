@@ -1,0 +1,94 @@
+/**
+ * What the pipeline needs from sockets, and nothing more. Every wire (node:net, later the kernel's own calls) meets
+ * this interface, and the pipeline does not know which one it runs on. Network faults are values here, not
+ * exceptions.
+ */
+import type { CloseCode } from '../policy/reasons.ts'
+
+export interface Endpoint {
+  /** IP literal in canonical text, IPv4-mapped IPv6 already unwrapped. */
+  readonly address: string
+  readonly port: number
+}
+
+export type ReadResult =
+  | { readonly kind: 'data'; readonly bytes: Buffer }
+  /** The peer sent FIN: it will send no more, and may still read. */
+  | { readonly kind: 'end' }
+  | { readonly kind: 'timeout' }
+  /** The connection is broken; `code` is the errno's name, such as ECONNRESET. */
+  | { readonly kind: 'broken'; readonly code: string }
+
+export interface Connection {
+  readonly remote: Endpoint
+  readonly local: Endpoint
+  /**
+   * The next bytes, whatever their number, within `timeoutMs`. One read at a time. Between reads at most 64 KiB are
+   * kept; then the peer has to wait.
+   */
+  read(timeoutMs: number): Promise<ReadResult>
+  /** Puts bytes back in front of what the next read, or the relay, will see. */
+  unread(bytes: Buffer): void
+  /** Queues bytes for sending. A failure shows in `gone` and in the next read. */
+  write(bytes: Buffer): void
+  /** Settles when the connection breaks (not when the peer merely finishes sending). */
+  readonly gone: Promise<void>
+  /**
+   * The polite end: sends what is queued and FIN, discards what still arrives, and closes when the peer has closed
+   * or `lingerMs` are over. Closing at once would make the kernel answer unread bytes with a reset, and the peer
+   * would never see the reply.
+   */
+  finish(lingerMs: number): Promise<void>
+  destroy(): void
+}
+
+export type DialFailure = 'refused' | 'unreachable' | 'timeout' | 'other'
+
+export type DialResult =
+  | { readonly kind: 'connected'; readonly connection: Connection }
+  | { readonly kind: 'failed'; readonly failure: DialFailure; readonly code: string }
+
+export interface Dialing {
+  /** Never rejects. */
+  readonly result: Promise<DialResult>
+  /** Gives up; a connection that is already there is closed. */
+  abort(): void
+}
+
+export interface RelayLimits {
+  /** No byte in either direction for this long ends the tunnel. */
+  readonly idleTimeoutMs: number
+  /** The same, once one side has finished sending. */
+  readonly lingerTimeoutMs: number
+}
+
+export interface Relay {
+  /** Bytes from the client to the host so far. */
+  readonly bytesUp: number
+  /** Bytes from the host to the client so far. */
+  readonly bytesDown: number
+  /** Settles when both sockets are closed. Never rejects. */
+  readonly done: Promise<CloseCode>
+  /** Ends the tunnel now. */
+  close(code: CloseCode): void
+}
+
+export interface Listener {
+  /** Where it listens, with the port that the system chose when 0 was asked. */
+  readonly endpoint: Endpoint
+  /** Stops accepting; open connections stay. */
+  close(): Promise<void>
+}
+
+export interface Wire {
+  readonly name: 'portable' | 'kernel'
+  /** Rejects with the system's error (`code` EADDRINUSE, EACCES, …) when it cannot listen. */
+  listen(
+    address: { host: string; port: number },
+    onConnection: (connection: Connection) => void,
+  ): Promise<Listener>
+  /** Connects to an IP literal. No name is ever resolved here. */
+  dial(address: string, port: number): Dialing
+  /** Joins two connections until both are done. Takes both over: no more reads or writes on them. */
+  relay(client: Connection, upstream: Connection, limits: RelayLimits): Relay
+}
