@@ -76,9 +76,9 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
     ...state,
     facts: { totals: journal.totals },
   })
-  if (!(await journal.flush(hurried ? 500 : FLUSH_TIMEOUT_MS)))
-    say(`${journal.lost} audit records could not be written`)
-  return hurried ? EXIT.finding : EXIT.ok
+  const flushed = await journal.flush(hurried ? 500 : FLUSH_TIMEOUT_MS)
+  if (!flushed) say(`${journal.lost} audit records could not be written`)
+  return hurried || !flushed ? EXIT.finding : EXIT.ok
 }
 
 /** Opens the sinks and puts the gate together; nothing when a sink cannot be opened. */

@@ -85,6 +85,9 @@ export function loadConfig(source: ConfigSource): ConfigResult {
 
   const settings = result.data
   const policy = buildPolicy(settings, used, source.presets, overrides.allow, report)
+  if (!settings.audit.stdout && !settings.audit.file) {
+    report(['audit', 'stdout'], 'records would go nowhere; turn on `audit.stdout`, or name an `audit.file`')
+  }
   if (issues.length > 0) return { ok: false, issues: byPlace(issues) }
   const { policy: writtenPolicy, ...rest } = settings
   const config: Config = {
