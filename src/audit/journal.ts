@@ -12,7 +12,15 @@ export interface Audit {
    */
   readonly accepting: boolean
   record(event: AuditEvent): void
+  /**
+   * Whether what was recorded so far is written; waits for it while `audit.onError` is `deny`, so that a tunnel whose
+   * opening cannot be recorded carries nothing.
+   */
+  written(): Promise<boolean>
 }
+
+/** How long a tunnel waits for the record of its opening; a sink slower than this counts as failing. */
+const WRITE_TIMEOUT_MS = 5000
 
 export interface JournalOptions {
   readonly sinks: readonly AuditSink[]
@@ -57,6 +65,12 @@ export class Journal implements Audit {
     this.#sequence += 1
     const { level, message, fields } = toRecord(event, this.#sequence)
     this.#logger[level](fields, message)
+  }
+
+  async written(): Promise<boolean> {
+    if (this.#options.onError === 'continue') return true
+    for (const sink of this.#options.sinks) if (!(await sink.written(WRITE_TIMEOUT_MS))) return false
+    return true
   }
 
   async flush(timeoutMs: number): Promise<boolean> {

@@ -9,6 +9,11 @@ export interface AuditSink {
   readonly lost: number
   /** Takes one line, its newline included. */
   write(line: string): void
+  /**
+   * Settles when the lines so far are written (true), or when writing has failed or takes longer than `timeoutMs`
+   * (false; they stay queued).
+   */
+  written(timeoutMs: number): Promise<boolean>
   /** Waits until everything is written, at most `timeoutMs`; says whether it is. What is not counts as lost. */
   flush(timeoutMs: number): Promise<boolean>
 }
@@ -46,7 +51,8 @@ export class FdSink implements AuditSink {
   #batchLines = 0
   #writing = false
   #lostWhenTroubled = 0
-  #waiting: (() => void)[] = []
+  /** Settled when the queue runs empty, or as a failure when a write fails. */
+  #waiting: ((written: boolean) => void)[] = []
 
   constructor(options: FdSinkOptions) {
     this.name = options.name
@@ -65,18 +71,37 @@ export class FdSink implements AuditSink {
     this.#drain()
   }
 
+  written(timeoutMs: number): Promise<boolean> {
+    if (this.#idle) return Promise.resolve(true)
+    if (!this.healthy) return Promise.resolve(false)
+    return this.#settled(timeoutMs)
+  }
+
   async flush(timeoutMs: number): Promise<boolean> {
-    if (this.#idle) return true
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, timeoutMs)
-      this.#waiting.push(() => {
-        clearTimeout(timer)
-        resolve()
-      })
-    })
+    // A sink that fails gets one more try; one that works, all the time there is.
+    if (!this.healthy) await this.#settled(Math.min(timeoutMs, this.#retryMs + BUSY_RETRY_MS))
+    else if (!this.#idle) await this.#settled(timeoutMs)
     if (this.#idle) return true
     this.lost += this.#queue.length + this.#batchLines
     return false
+  }
+
+  #settled(timeoutMs: number): Promise<boolean> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, timeoutMs, false)
+      this.#waiting.push((written) => {
+        clearTimeout(timer)
+        resolve(written)
+      })
+    })
+  }
+
+  #settle(written: boolean): void {
+    for (const tell of this.#waiting.splice(0)) tell(written)
+  }
+
+  get #retryMs(): number {
+    return this.#options.retryMs ?? DEFAULT_RETRY_MS
   }
 
   get #idle(): boolean {
@@ -87,7 +112,7 @@ export class FdSink implements AuditSink {
     if (this.#writing) return
     if (!this.#batch) {
       if (this.#queue.length === 0) {
-        for (const done of this.#waiting.splice(0)) done()
+        this.#settle(true)
         return
       }
       this.#batch = Buffer.from(this.#queue.join(''))
@@ -116,14 +141,17 @@ export class FdSink implements AuditSink {
 
   #onError(code: string): void {
     const busy = code === 'EAGAIN' || code === 'EBUSY'
-    if (!busy) this.#fail(code)
+    if (!busy) {
+      this.#fail(code)
+      this.#settle(false)
+    }
     // `#writing` stays true until the next try, so that new lines only queue up. It does not keep the process alive.
     setTimeout(
       () => {
         this.#writing = false
         this.#drain()
       },
-      busy ? BUSY_RETRY_MS : (this.#options.retryMs ?? DEFAULT_RETRY_MS),
+      busy ? BUSY_RETRY_MS : this.#retryMs,
     ).unref()
   }
 

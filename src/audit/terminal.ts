@@ -36,6 +36,7 @@ export function createTerminalSink(stream: NodeJS.WriteStream, color: boolean): 
     healthy: true,
     lost: 0,
     write: (line) => void stream.write(`${formatTerminalLine(line, color)}\n`),
+    written: () => Promise.resolve(true),
     flush: () => Promise.resolve(true),
   }
 }

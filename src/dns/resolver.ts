@@ -17,8 +17,8 @@ export type ResolveFailure = 'dns_nxdomain' | 'dns_error' | 'dns_timeout'
 
 export type Resolution =
   | { readonly kind: 'resolved'; readonly evidence: DnsEvidence }
-  /** `detail` is the resolver's own word, such as ESERVFAIL. */
-  | { readonly kind: 'failed'; readonly code: ResolveFailure; readonly detail: string }
+  /** `detail` is what went wrong, in words; absent where the code says it all. */
+  | { readonly kind: 'failed'; readonly code: ResolveFailure; readonly detail?: string }
 
 /** Resolves a canonical hostname. Never rejects. */
 export type Resolve = (host: string) => Promise<Resolution>
@@ -118,16 +118,20 @@ function serveStale(cache: DnsCache, host: string, lookups: Settled): Resolution
 
 function explain(lookups: Settled): Resolution {
   const results = lookups.flatMap((lookup) => (lookup ? [lookup.result] : []))
-  const find = (kind: string): string | undefined => {
-    const result = results.find((candidate) => candidate.kind === kind)
-    return result && 'code' in result ? result.code : undefined
-  }
-  const nxdomain = find('nxdomain')
-  if (nxdomain !== undefined) return { kind: 'failed', code: 'dns_nxdomain', detail: nxdomain }
-  const failed = find('failed')
-  if (failed !== undefined) return { kind: 'failed', code: 'dns_error', detail: failed }
-  if (results.length < lookups.length) return { kind: 'failed', code: 'dns_timeout', detail: 'no answer' }
-  const timeout = find('timeout')
-  if (timeout !== undefined) return { kind: 'failed', code: 'dns_timeout', detail: timeout }
-  return { kind: 'failed', code: 'dns_error', detail: find('nodata') ?? 'no address' }
+  const kinds = new Set(results.map((result) => result.kind))
+  const failed = results.find((result) => result.kind === 'failed')
+  if (kinds.has('nxdomain')) return { kind: 'failed', code: 'dns_nxdomain' }
+  if (failed) return { kind: 'failed', code: 'dns_error', detail: FAILURE_WORDS[failed.code] ?? failed.code }
+  if (results.length < lookups.length || kinds.has('timeout'))
+    return { kind: 'failed', code: 'dns_timeout' }
+  return { kind: 'failed', code: 'dns_error', detail: 'it has neither an A nor an AAAA record' }
+}
+
+const FAILURE_WORDS: Record<string, string> = {
+  ESERVFAIL: 'the resolver answered SERVFAIL',
+  EREFUSED: 'the resolver answered REFUSED',
+  ENOTIMP: 'the resolver answered NOTIMP',
+  EFORMERR: 'the resolver answered FORMERR',
+  EBADRESP: "the resolver's answer cannot be read",
+  ECONNREFUSED: 'no resolver listens there',
 }

@@ -272,6 +272,12 @@ export const OUTCOMES = {
     meaning: 'one side finished, and nothing moved for `limits.lingerTimeout` after that',
     advice: 'look at the side that stays open',
   },
+  audit_failed: {
+    ...closed,
+    alert: 'internal_error',
+    meaning: 'the record of the opening could not be written, and nothing flows unrecorded',
+    advice: "repair the proxy's audit output; its standard error says what failed",
+  },
   drain_timeout: {
     ...closed,
     meaning: 'the proxy shut down, and `limits.drainTimeout` passed',

@@ -30,7 +30,7 @@ export interface PolicySource {
   readonly mode: PolicyMode
   readonly allow: readonly Rule[]
   readonly deny: readonly Rule[]
-  /** Hosts of bundled presets that this policy does not use, newest preset first. */
+  /** Hosts of bundled presets that this policy does not use, oldest preset first. */
   readonly elsewhere?: readonly PresetHost[]
 }
 

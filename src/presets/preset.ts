@@ -57,11 +57,11 @@ export function presetRules(preset: Preset): readonly Rule[] {
   }))
 }
 
-/** Hosts of presets that are not in use, newest preset first, for the hint "it is in preset …". */
+/** Hosts of presets that are not in use, oldest preset first, for the hint "it is in preset …". */
 export function hostsElsewhere(presets: readonly Preset[], used: readonly string[]): readonly PresetHost[] {
   return presets
     .filter((preset) => !used.includes(preset.name))
-    .toSorted((a, b) => b.date.localeCompare(a.date))
+    .toSorted((a, b) => a.date.localeCompare(b.date))
     .flatMap((preset) => preset.hosts.map(({ hostname, port }) => ({ hostname, port, preset: preset.name })))
 }
 

@@ -9,16 +9,16 @@ import type { Resolve } from '../dns/resolver.ts'
 import { inBlocks, type AddressBlock } from '../policy/addresses.ts'
 import { parseAuthority } from '../policy/authority.ts'
 import { decide, type Target } from '../policy/decide.ts'
-import { outcome } from '../policy/reasons.ts'
+import { outcome, type OutcomeCode } from '../policy/reasons.ts'
 import { refusal, type Refusal } from '../policy/refusal.ts'
 import type { Policy } from '../policy/rules.ts'
-import type { Connection, Relay, RelayLimits, Wire } from '../wire/types.ts'
+import type { Connection, RelayLimits, Wire } from '../wire/types.ts'
 import { dialFirst } from './dial.ts'
 import type { Guard } from './guard.ts'
 import { hostNamesTarget, HeadParser, type ConnectHead } from './head.ts'
 import { checkClientHello } from './hello.ts'
 import { ESTABLISHED, formatAlert, formatReply } from './refuse.ts'
-import type { TunnelRegistry } from './tunnels.ts'
+import type { Tunnel, TunnelRegistry } from './tunnels.ts'
 
 /** Everything the pipeline works with; made once, in one place. */
 export interface Services {
@@ -50,7 +50,8 @@ const REFUSAL_LINGER_MS = 2000
 type Step<T> = T | Refusal
 
 /**
- * Serves one accepted connection to its end. Never rejects.
+ * Serves one accepted connection. `onEnd` is called once, when everything about it is over; a relay runs on after the
+ * promise has settled, so that an open tunnel holds no suspended function. Never rejects.
  *
  * @param admitted false when `limits.connections` are being served already
  */
@@ -58,6 +59,7 @@ export async function serveConnection(
   client: Connection,
   services: Services,
   admitted: boolean,
+  onEnd: () => void,
 ): Promise<void> {
   const policy = services.policy()
   const attempt: Attempt = {
@@ -67,42 +69,66 @@ export async function serveConnection(
     policyHash: policy.hash,
     mode: policy.mode,
   }
+  let end: Refusal | 'silent' | 'relaying' | 'ended'
   try {
-    const end = admitted
-      ? await openTunnel(client, attempt, policy, services)
+    end = admitted
+      ? await openTunnel(client, attempt, policy, services, onEnd)
       : refusal('too_many_connections')
-    if (end === 'silent') client.destroy()
-    else if (end) await refuse(client, attempt, end, services)
   } catch (error) {
-    // Unexpected, so denied; the tunnel cannot have opened, since what follows that does not throw.
+    // Unexpected, so denied: a tunnel that had opened would not be here.
     services.onBug(error)
-    await refuse(client, attempt, refusal('internal_error'), services)
+    end = refusal('internal_error')
   }
+  if (end === 'relaying') return
+  try {
+    if (end === 'silent') client.destroy()
+    else if (end !== 'ended') await refuse(client, attempt, end, services)
+  } catch (error) {
+    services.onBug(error)
+    client.destroy()
+  }
+  onEnd()
 }
 
-/** Goes through the steps; the tunnel has opened and ended when nothing comes back. */
+/** Goes through the steps, to a refusal or to a running relay. */
 async function openTunnel(
   client: Connection,
   attempt: Attempt,
   policy: Policy,
   services: Services,
-): Promise<Refusal | 'silent' | undefined> {
+  onEnd: () => void,
+): Promise<Refusal | 'silent' | 'relaying' | 'ended'> {
   const head = await readHead(client, attempt, services)
   if (head === 'silent' || head.kind === 'refusal') return head
 
   const target = admit(head, attempt, policy, services)
   if (target.kind === 'refusal') return target
 
-  if (!services.tunnels.reserve(client.remote.address)) return refusal('too_many_tunnels')
+  const { tunnels } = services
+  const address = client.remote.address
+  if (!tunnels.reserve(address)) return refusal('too_many_tunnels')
+  let upstream: Connection | undefined
+  let relaying = false
   try {
-    const upstream = await connectTo(target, client, attempt, services)
-    if (upstream.kind === 'refusal') return upstream
-    const relay = await establish(client, upstream.connection, target, attempt, services)
-    if ('kind' in relay) return relay
-    await follow(relay, attempt, services)
-    return undefined
+    const reached = await connectTo(target, client, attempt, services)
+    if (reached.kind === 'refusal') return reached
+    upstream = reached.connection
+
+    client.write(ESTABLISHED)
+    attempt.established = true
+    const denied = await checkFirstBytes(client, target, attempt, services)
+    if (denied) return denied
+
+    services.audit.record({ kind: 'opened', attempt })
+    if (!(await services.audit.written())) return await closeUnrecorded(client, attempt, services)
+    relay(client, upstream, attempt, services, onEnd)
+    relaying = true
+    return 'relaying'
   } finally {
-    services.tunnels.release(client.remote.address)
+    if (!relaying) {
+      upstream?.destroy()
+      tunnels.release(address)
+    }
   }
 }
 
@@ -132,8 +158,8 @@ async function readHead(
     if (result.kind === 'connect') attempt.method = 'CONNECT'
     if (result.target !== undefined) attempt.rawTarget = result.target
     if (result.version !== undefined) attempt.version = result.version
-    if (result.kind === 'refused') return refused(refusal(result.code, { detail: result.detail }))
     if (result.userAgent !== undefined) attempt.userAgent = result.userAgent
+    if (result.kind === 'refused') return refused(refusal(result.code, { detail: result.detail }))
     client.unread(result.rest)
     return stranger ? refused(refusal('client_not_allowed')) : result
   }
@@ -176,7 +202,9 @@ async function connectTo(
   if (target.kind === 'name') {
     const resolution = await Promise.race([resolve(target.host), client.gone])
     if (!resolution) return refusal('client_gone', { detail: 'during DNS' })
-    if (resolution.kind === 'failed') return refusal(resolution.code, { detail: resolution.detail })
+    if (resolution.kind === 'failed') {
+      return refusal(resolution.code, resolution.detail === undefined ? {} : { detail: resolution.detail })
+    }
     attempt.dns = resolution.evidence
     addresses = resolution.evidence.answers
   }
@@ -197,28 +225,7 @@ async function connectTo(
   return { kind: 'upstream', connection: dialled.connection }
 }
 
-/** Says 200, looks at the ClientHello, and joins the two sides. The decision record is written in here. */
-async function establish(
-  client: Connection,
-  upstream: Connection,
-  target: Target,
-  attempt: Attempt,
-  services: Services,
-): Promise<Step<Relay>> {
-  let relay: Relay | undefined
-  try {
-    client.write(ESTABLISHED)
-    attempt.established = true
-    const denied = await checkFirstBytes(client, target, attempt, services)
-    if (denied) return denied
-    services.audit.record({ kind: 'opened', attempt })
-    relay = services.wire.relay(client, upstream, services.limits)
-    return relay
-  } finally {
-    if (!relay) upstream.destroy()
-  }
-}
-
+/** After the 200: the ClientHello must name the target. In report mode a denial is noted, and passes. */
 async function checkFirstBytes(
   client: Connection,
   target: Target,
@@ -233,29 +240,66 @@ async function checkFirstBytes(
   return undefined
 }
 
-async function follow(relay: Relay, attempt: Attempt, { tunnels, audit, clock }: Services): Promise<void> {
-  const code = await tunnels.hold({ attempt, relay })
-  const durationMs = clock.monotonicMs() - attempt.startedMs
-  audit.record({
+/** Joins the two sides; from here on the wire works alone, and its end writes the closing record. */
+function relay(
+  client: Connection,
+  upstream: Connection,
+  attempt: Attempt,
+  { wire, tunnels, audit, clock, limits }: Services,
+  onEnd: () => void,
+): void {
+  const tunnel: Tunnel = {
+    attempt,
+    relay: wire.relay(client, upstream, limits, (code) => {
+      const { bytesUp, bytesDown } = tunnel.relay
+      tunnels.remove(tunnel)
+      tunnels.release(attempt.client.address)
+      audit.record({
+        kind: 'closed',
+        attempt,
+        code,
+        bytesUp,
+        bytesDown,
+        durationMs: clock.monotonicMs() - attempt.startedMs,
+      })
+      onEnd()
+    }),
+  }
+  tunnels.add(tunnel)
+}
+
+/** The opening is on its way into the record, and the record cannot be written: nothing flows. */
+async function closeUnrecorded(client: Connection, attempt: Attempt, services: Services): Promise<'ended'> {
+  const durationMs = services.clock.monotonicMs() - attempt.startedMs
+  services.audit.record({
     kind: 'closed',
     attempt,
-    code,
-    bytesUp: relay.bytesUp,
-    bytesDown: relay.bytesDown,
+    code: 'audit_failed',
+    bytesUp: 0,
+    bytesDown: 0,
     durationMs,
   })
+  await answer(client, attempt, 'audit_failed', undefined, services)
+  return 'ended'
 }
 
 /** The one way out for everything that does not open: one record, one answer, a close. */
-async function refuse(
+async function refuse(client: Connection, attempt: Attempt, why: Refusal, services: Services): Promise<void> {
+  services.audit.record({ kind: 'refused', attempt, refusal: why })
+  const reply = attempt.established ? undefined : formatReply(attempt, why)
+  await answer(client, attempt, why.code, reply, services)
+}
+
+/** Sends the reply, or the alert where only TLS is still understood, and closes without cutting it off. */
+async function answer(
   client: Connection,
   attempt: Attempt,
-  why: Refusal,
-  { audit }: Services,
+  code: OutcomeCode,
+  reply: Buffer | undefined,
+  { requireSni }: Services,
 ): Promise<void> {
-  audit.record({ kind: 'refused', attempt, refusal: why })
-  const answer =
-    attempt.established || !outcome(why.code).status ? formatAlert(why) : formatReply(attempt, why)
-  if (answer && why.code !== 'client_gone') client.write(answer)
+  const tls = attempt.established ? requireSni : outcome(code).status === null
+  const bytes = reply ?? (tls ? formatAlert(code) : undefined)
+  if (bytes) client.write(bytes)
   await client.finish(REFUSAL_LINGER_MS)
 }

@@ -27,8 +27,11 @@ export function createGate(
   options: GateOptions,
   makeServices: (gate: Pick<Gate, 'endpoints' | 'draining'>) => Services,
 ): Gate {
-  const open = new Set<Connection>()
-  const serving = new Set<Promise<void>>()
+  /** Connections on their way to a tunnel or to a refusal; open tunnels are in the registry. */
+  const pending = new Set<Connection>()
+  let connections = 0
+  /** Called when the last connection has ended. */
+  let onIdle: () => void = () => undefined
   const listeners: Listener[] = []
   let draining = false
   let stopping: Promise<void> | undefined
@@ -39,7 +42,7 @@ export function createGate(
       return listeners.map((listener) => listener.endpoint)
     },
     get connections() {
-      return open.size
+      return connections
     },
     get draining() {
       return draining
@@ -61,17 +64,18 @@ export function createGate(
   const services = makeServices(gate)
 
   function accept(connection: Connection): void {
-    if (open.size >= options.maxConnections + MAX_OVERFLOW) {
+    if (connections >= options.maxConnections + MAX_OVERFLOW) {
       connection.destroy()
       return
     }
-    const admitted = open.size < options.maxConnections
-    open.add(connection)
-    const served = serveConnection(connection, services, admitted).finally(() => {
-      open.delete(connection)
-      serving.delete(served)
-    })
-    serving.add(served)
+    const admitted = connections < options.maxConnections
+    connections += 1
+    pending.add(connection)
+    const ended = (): void => {
+      connections -= 1
+      if (connections === 0) onIdle()
+    }
+    void serveConnection(connection, services, admitted, ended).then(() => pending.delete(connection))
   }
 
   async function drain(): Promise<void> {
@@ -84,16 +88,19 @@ export function createGate(
         resolve()
       }
     })
-    await Promise.race([settled(), deadline])
+    await Promise.race([idle(), deadline])
     hurry()
     services.tunnels.closeAll('drain_timeout')
-    for (const connection of open) connection.destroy()
+    for (const connection of pending) connection.destroy()
     // Every attempt still writes its record; nothing is left for it to wait on.
-    await settled()
+    await idle()
   }
 
-  async function settled(): Promise<void> {
-    while (serving.size > 0) await Promise.all(serving)
+  function idle(): Promise<void> {
+    if (connections === 0) return Promise.resolve()
+    return new Promise((resolve) => {
+      onIdle = resolve
+    })
   }
 
   return gate

@@ -28,6 +28,7 @@ export interface HeadRefusal {
   readonly method?: string
   readonly target?: string
   readonly version?: string
+  readonly userAgent?: string
 }
 
 export type HeadResult =
@@ -140,9 +141,6 @@ function parseRequestLine(line: string): RequestLine | HeadRefusal {
 }
 
 function checkHead(line: RequestLine, fieldLines: readonly string[]): ConnectHead | HeadRefusal {
-  if (line.method !== 'CONNECT') {
-    return { kind: 'refused', code: 'method_not_allowed', detail: methodHint(line), ...line }
-  }
   const fields = new Map<string, string[]>()
   for (const fieldLine of fieldLines) {
     const colon = fieldLine.indexOf(':')
@@ -162,6 +160,11 @@ function checkHead(line: RequestLine, fieldLines: readonly string[]): ConnectHea
     if (values) values.push(value)
     else fields.set(key, [value])
   }
+  const userAgent = fields.get('user-agent')?.[0]
+  if (line.method !== 'CONNECT') {
+    const more = userAgent === undefined ? {} : { userAgent }
+    return { kind: 'refused', code: 'method_not_allowed', detail: methodHint(line), ...line, ...more }
+  }
   const defect = checkFields(fields, line.version)
   if (defect !== undefined) return { kind: 'refused', code: 'malformed_request', detail: defect, ...line }
   return {
@@ -169,7 +172,7 @@ function checkHead(line: RequestLine, fieldLines: readonly string[]): ConnectHea
     target: line.target,
     version: line.version === '1.0' ? '1.0' : '1.1',
     host: fields.get('host')?.[0],
-    userAgent: fields.get('user-agent')?.[0],
+    userAgent,
   }
 }
 

@@ -2,7 +2,7 @@
  * What a refused client is told. The reason phrase is the interface: docker, crane, podman, wget, pip and npm print it
  * to their user unchanged, and nothing else of the reply. Pure: from a refusal to bytes.
  */
-import { outcome } from '../policy/reasons.ts'
+import { outcome, type OutcomeCode } from '../policy/reasons.ts'
 import { authorityOf, explanation, verbOf, type Refusal } from '../policy/refusal.ts'
 import { fatalAlert } from '../tls/alert.ts'
 import type { Attempt } from '../audit/attempt.ts'
@@ -35,9 +35,10 @@ export function formatReply(attempt: Attempt, refusal: Refusal): Buffer | undefi
   return Buffer.from(`${lines.join('\r\n')}\r\n\r\n${body}`)
 }
 
-/** The fatal TLS alert for a client that is past the 200, or spoke TLS to begin with. */
-export function formatAlert(refusal: Refusal): Buffer {
-  return fatalAlert(outcome(refusal.code).alert ?? 'internal_error')
+/** The fatal TLS alert for a client that is past the 200, or spoke TLS to begin with; none for one that is gone. */
+export function formatAlert(code: OutcomeCode): Buffer | undefined {
+  const { alert } = outcome(code)
+  return alert && fatalAlert(alert)
 }
 
 /**

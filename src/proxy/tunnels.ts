@@ -40,12 +40,12 @@ export class TunnelRegistry {
     else this.#perClient.delete(client)
   }
 
-  /** Keeps the tunnel listed until it ends, and says how it ended. */
-  async hold(tunnel: Tunnel): Promise<CloseCode> {
+  add(tunnel: Tunnel): void {
     this.#open.add(tunnel)
-    const code = await tunnel.relay.done
+  }
+
+  remove(tunnel: Tunnel): void {
     this.#open.delete(tunnel)
-    return code
   }
 
   closeAll(code: CloseCode): void {

@@ -21,7 +21,6 @@ export type ReadResult =
 
 export interface Connection {
   readonly remote: Endpoint
-  readonly local: Endpoint
   /**
    * The next bytes, whatever their number, within `timeoutMs`. One read at a time. Between reads at most 64 KiB are
    * kept; then the peer has to wait.
@@ -67,8 +66,6 @@ export interface Relay {
   readonly bytesUp: number
   /** Bytes from the host to the client so far. */
   readonly bytesDown: number
-  /** Settles when both sockets are closed. Never rejects. */
-  readonly done: Promise<CloseCode>
   /** Ends the tunnel now. */
   close(code: CloseCode): void
 }
@@ -89,6 +86,14 @@ export interface Wire {
   ): Promise<Listener>
   /** Connects to an IP literal. No name is ever resolved here. */
   dial(address: string, port: number): Dialing
-  /** Joins two connections until both are done. Takes both over: no more reads or writes on them. */
-  relay(client: Connection, upstream: Connection, limits: RelayLimits): Relay
+  /**
+   * Joins two connections until both are closed, and then calls `onEnd` once (never before this returns). Takes both
+   * over: no more reads or writes on them.
+   */
+  relay(
+    client: Connection,
+    upstream: Connection,
+    limits: RelayLimits,
+    onEnd: (code: CloseCode) => void,
+  ): Relay
 }

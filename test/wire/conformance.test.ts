@@ -3,7 +3,8 @@ import { createHash, randomBytes } from 'node:crypto'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
 import { createPortableWire } from '../../src/wire/portable/wire.ts'
-import type { Connection, Listener, Relay, RelayLimits, Wire } from '../../src/wire/types.ts'
+import type { CloseCode } from '../../src/policy/reasons.ts'
+import type { Connection, Listener, RelayLimits, Wire } from '../../src/wire/types.ts'
 
 const WIRES: readonly (readonly [string, () => Wire])[] = [['portable', createPortableWire]]
 const DEADLINE_MS = 5000
@@ -116,9 +117,13 @@ describe.each(WIRES)('the %s wire', (_, create) => {
     if (dialled.kind !== 'connected') throw new Error(dialled.code)
     const far = await host.next()
     await before?.(client)
-    const relay: Relay = wire.relay(near, dialled.connection, { ...LIMITS, ...limits })
+    let end: (code: CloseCode) => void = () => undefined
+    const done = new Promise<CloseCode>((resolve) => {
+      end = resolve
+    })
+    const relay = wire.relay(near, dialled.connection, { ...LIMITS, ...limits }, (code) => end(code))
     cleanup.push(() => relay.close('completed'))
-    return { client, far, relay }
+    return { client, far, relay, done }
   }
 
   describe('a connection', () => {
@@ -264,7 +269,7 @@ describe.each(WIRES)('the %s wire', (_, create) => {
 
   describe('a relay', () => {
     test('carries 8 MiB each way at once, unchanged, and counts them', async () => {
-      const { client, far, relay } = await tunnel()
+      const { client, far, relay, done } = await tunnel()
       const up = randomBytes(8 * 1024 * 1024)
       const down = randomBytes(8 * 1024 * 1024)
       client.end(up)
@@ -273,7 +278,7 @@ describe.each(WIRES)('the %s wire', (_, create) => {
       const hash = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex')
       expect(hash(gotUp)).toBe(hash(up))
       expect(hash(gotDown)).toBe(hash(down))
-      expect(await within(relay.done, 'the relay')).toBe('completed')
+      expect(await within(done, 'the relay')).toBe('completed')
       expect([relay.bytesUp, relay.bytesDown]).toEqual([up.length, down.length])
     })
 
@@ -293,7 +298,7 @@ describe.each(WIRES)('the %s wire', (_, create) => {
     })
 
     test('passes on an end that came early', async () => {
-      const { client, far, relay } = await tunnel({}, async (early) => {
+      const { client, far, done } = await tunnel({}, async (early) => {
         early.end('request')
         await new Promise((resolve) => {
           setTimeout(resolve, 30)
@@ -302,13 +307,13 @@ describe.each(WIRES)('the %s wire', (_, create) => {
       expect((await received(far)).toString()).toBe('request')
       far.end('response')
       expect((await received(client)).toString()).toBe('response')
-      expect(await within(relay.done, 'the relay')).toBe('completed')
+      expect(await within(done, 'the relay')).toBe('completed')
     })
 
     test.each(['client', 'far'] as const)(
       'half-close by the %s: the other direction goes on',
       async (side) => {
-        const { client, far, relay } = await tunnel()
+        const { client, far, done } = await tunnel()
         const [first, second] = side === 'client' ? [client, far] : [far, client]
         first.end('done')
         expect((await received(second)).toString()).toBe('done')
@@ -317,7 +322,7 @@ describe.each(WIRES)('the %s wire', (_, create) => {
         const rest = received(first)
         second.end('talking')
         expect((await rest).toString()).toBe('talking')
-        expect(await within(relay.done, 'the relay')).toBe('completed')
+        expect(await within(done, 'the relay')).toBe('completed')
       },
     )
 
@@ -325,23 +330,23 @@ describe.each(WIRES)('the %s wire', (_, create) => {
       ['client', 'client_reset'],
       ['far', 'upstream_reset'],
     ] as const)('a reset by the %s ends both, and is named', async (side, code) => {
-      const { client, far, relay } = await tunnel()
+      const { client, far, done } = await tunnel()
       const [first, second] = side === 'client' ? [client, far] : [far, client]
       const closed = event(second, 'close')
       first.resetAndDestroy()
-      expect(await within(relay.done, 'the relay')).toBe(code)
+      expect(await within(done, 'the relay')).toBe(code)
       await closed
     })
 
     test('an idle tunnel ends at its limit', async () => {
-      const { relay } = await tunnel({ idleTimeoutMs: 60 })
-      expect(await within(relay.done, 'the relay')).toBe('idle_timeout')
+      const { done } = await tunnel({ idleTimeoutMs: 60 })
+      expect(await within(done, 'the relay')).toBe('idle_timeout')
     })
 
     test('a byte in either direction keeps it open', async () => {
-      const { client, far, relay } = await tunnel({ idleTimeoutMs: 300 })
+      const { client, far, done } = await tunnel({ idleTimeoutMs: 300 })
       let ended = false
-      void relay.done.then(() => {
+      void done.then(() => {
         ended = true
       })
       for (let i = 0; i < 8; i += 1) {
@@ -354,9 +359,9 @@ describe.each(WIRES)('the %s wire', (_, create) => {
     })
 
     test('half-closed and silent, it ends at the linger limit', async () => {
-      const { client, relay } = await tunnel({ idleTimeoutMs: 60_000, lingerTimeoutMs: 60 })
+      const { client, done } = await tunnel({ idleTimeoutMs: 60_000, lingerTimeoutMs: 60 })
       client.end()
-      expect(await within(relay.done, 'the relay')).toBe('linger_timeout')
+      expect(await within(done, 'the relay')).toBe('linger_timeout')
     })
 
     test('a host that does not read makes the client wait, not the memory grow', async () => {
@@ -375,10 +380,10 @@ describe.each(WIRES)('the %s wire', (_, create) => {
     })
 
     test('close() ends it with the given code', async () => {
-      const { client, relay } = await tunnel()
+      const { client, relay, done } = await tunnel()
       const end = received(client)
       relay.close('drain_timeout')
-      expect(await within(relay.done, 'the relay')).toBe('drain_timeout')
+      expect(await within(done, 'the relay')).toBe('drain_timeout')
       await end
     })
   })

@@ -10,7 +10,6 @@ const MAX_DISCARD_BYTES = 256 * 1024
 export class PortableConnection implements Connection {
   readonly socket: Socket
   readonly remote: Endpoint
-  readonly local: Endpoint
   readonly gone: Promise<void>
   #setGone!: () => void
   #chunks: Buffer[] = []
@@ -27,7 +26,6 @@ export class PortableConnection implements Connection {
   constructor(socket: Socket) {
     this.socket = socket
     this.remote = endpoint(socket.remoteAddress, socket.remotePort)
-    this.local = endpoint(socket.localAddress, socket.localPort)
     this.gone = new Promise((resolve) => {
       this.#setGone = resolve
     })

@@ -10,8 +10,7 @@ import type { PortableConnection } from './connection.ts'
 export class PortableRelay implements Relay {
   bytesUp = 0
   bytesDown = 0
-  readonly done: Promise<CloseCode>
-  #settle!: (code: CloseCode) => void
+  readonly #onEnd: (code: CloseCode) => void
   #code: CloseCode | undefined
   #open = 2
   #halfClosed = false
@@ -21,13 +20,16 @@ export class PortableRelay implements Relay {
   readonly #upstream: Socket
   readonly #limits: RelayLimits
 
-  constructor(client: PortableConnection, upstream: PortableConnection, limits: RelayLimits) {
+  constructor(
+    client: PortableConnection,
+    upstream: PortableConnection,
+    limits: RelayLimits,
+    onEnd: (code: CloseCode) => void,
+  ) {
     this.#client = client.socket
     this.#upstream = upstream.socket
     this.#limits = limits
-    this.done = new Promise((resolve) => {
-      this.#settle = resolve
-    })
+    this.#onEnd = onEnd
     this.#timer = setTimeout(this.#onTimer, limits.idleTimeoutMs)
     this.#watch(client, this.#upstream, 'client_reset')
     this.#watch(upstream, this.#client, 'upstream_reset')
@@ -93,7 +95,7 @@ export class PortableRelay implements Relay {
     this.#open -= 1
     if (this.#open > 0) return
     clearTimeout(this.#timer)
-    this.#settle(this.#code ?? 'completed')
+    this.#onEnd(this.#code ?? 'completed')
   }
 
   #limitMs(): number {

@@ -9,10 +9,6 @@ const BACKLOG = 4096
 /** First keep-alive probe after this much silence: notices peers that vanished without a word. */
 const KEEP_ALIVE_MS = 60_000
 
-export function createPortableWire(): Wire {
-  return { name: 'portable', listen, dial, relay }
-}
-
 function listen(
   address: { host: string; port: number },
   onConnection: (connection: Connection) => void,
@@ -96,13 +92,13 @@ function failureOf(code: string | undefined): DialFailure {
   }
 }
 
-function relay(
-  client: Connection,
-  upstream: Connection,
-  limits: Parameters<Wire['relay']>[2],
-): PortableRelay {
+const relay: Wire['relay'] = (client, upstream, limits, onEnd) => {
   if (!(client instanceof PortableConnection) || !(upstream instanceof PortableConnection)) {
     throw new TypeError('both connections must come from this wire')
   }
-  return new PortableRelay(client, upstream, limits)
+  return new PortableRelay(client, upstream, limits, onEnd)
+}
+
+export function createPortableWire(): Wire {
+  return { name: 'portable', listen, dial, relay }
 }
