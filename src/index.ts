@@ -3,6 +3,7 @@ export { assembleGate as createGate, type AssembledGate, type Seams } from './cl
 export { readConfig, type ReadConfigResult } from './cli/read-config.ts'
 export { loadConfig, type Config, type ConfigOverrides, type ConfigResult } from './config/load.ts'
 export { formatIssue, type ConfigIssue } from './config/issue.ts'
+export { chooseWire, type WireChoice } from './wire/choose.ts'
 export type { AuditSink } from './audit/sinks.ts'
 export type { Clock } from './clock.ts'
 export type { Query, QueryResult } from './dns/query.ts'

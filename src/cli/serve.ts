@@ -1,13 +1,12 @@
 /** `sallyport serve`: starts the gate, says so, and stops it on a signal. */
-import { openSync } from 'node:fs'
-import { FdSink, type AuditSink } from '../audit/sinks.ts'
-import { createTerminalSink } from '../audit/terminal.ts'
 import type { Config } from '../config/load.ts'
 import { formatListenAddress } from '../config/units.ts'
 import type { Gate } from '../proxy/gate.ts'
-import { assembleGate, type AssembledGate } from './assemble.ts'
+import { chooseWire } from '../wire/choose.ts'
+import { assembleGate } from './assemble.ts'
 import { formatBanner, formatEndpoint } from './banner.ts'
-import { EXIT, wantsColor, type ExitCode, type Io } from './io.ts'
+import { EXIT, type ExitCode, type Io } from './io.ts'
+import { openSinks } from './open-sinks.ts'
 import { printIssues, readConfig } from './read-config.ts'
 import { readVersion } from './version.ts'
 
@@ -19,7 +18,6 @@ export interface ServeOptions {
 
 /** How long the last records may take to be written before the process ends without them. */
 const FLUSH_TIMEOUT_MS = 3000
-const STDOUT_FD = 1
 
 export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
   const { config: file, ...overrides } = options
@@ -34,11 +32,22 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
     return EXIT.usage
   }
   const { config } = read
-  const say = (text: string): void => void io.stderr.write(`sallyport: ${text}\n`)
-  const assembled = open(config, io, say)
-  if (!assembled) return EXIT.usage
-  const { gate, journal, wire } = assembled
   const state = { policyHash: config.policy.hash, mode: config.policy.mode }
+  const say = (text: string): void => void io.stderr.write(`sallyport: ${text}\n`)
+  const onBug = (error: unknown): void =>
+    say(
+      `unexpected, and so denied: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+    )
+  const { wire, fallback } = await chooseWire({
+    wire: config.wire,
+    onBug,
+    onAcceptPaused: throttle((code) =>
+      say(`cannot accept connections for now: ${code}; raise the descriptor limit`),
+    ),
+  })
+  const sinks = openSinks(config.audit, io.stdout, say, (event) => journal.record({ ...event, ...state }))
+  if (!sinks) return EXIT.usage
+  const { gate, journal } = assembleGate(config, { wire, sinks, onBug })
   try {
     await gate.start()
   } catch (error) {
@@ -51,9 +60,16 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
     action: 'gate-started',
     message: `started on ${endpoints.join(', ')}`,
     ...state,
-    facts: { listen: endpoints, presets: config.presets, rules: config.policy.allow.length, wire: wire.name },
+    facts: {
+      listen: endpoints,
+      presets: config.presets,
+      rules: config.policy.allow.length,
+      wire: wire.name,
+      ...(fallback !== undefined && { wire_fallback: fallback }),
+    },
   })
   for (const notice of read.notices) say(notice)
+  if (fallback !== undefined) say(`the kernel wire is not used: ${fallback}; the portable wire serves`)
   if (io.stderr.isTTY) {
     const facts = {
       version: readVersion(),
@@ -79,54 +95,6 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
   const flushed = await journal.flush(hurried ? 500 : FLUSH_TIMEOUT_MS)
   if (!flushed) say(`${journal.lost} audit records could not be written`)
   return hurried || !flushed ? EXIT.finding : EXIT.ok
-}
-
-/** Opens the sinks and puts the gate together; nothing when a sink cannot be opened. */
-function open(config: Config, io: Io, say: (text: string) => void): AssembledGate | undefined {
-  const sinks: AuditSink[] = []
-  const promise =
-    config.audit.onError === 'deny' ? 'no tunnel opens until it works again' : 'tunnels open unrecorded'
-  const fdSink = (name: string, fd: number): FdSink =>
-    new FdSink({
-      name,
-      fd,
-      onTrouble: (code) => say(`cannot write audit records to ${name}: ${code}; ${promise}`),
-      onRecovered(lost) {
-        say(`audit records go to ${name} again; ${lost} were lost`)
-        assembled.journal.record({
-          kind: 'gate',
-          action: 'audit-recovered',
-          message: `writing to ${name} works again, ${lost} records were lost`,
-          policyHash: config.policy.hash,
-          mode: config.policy.mode,
-          facts: { sink: name, lost },
-        })
-      },
-    })
-  if (config.audit.stdout) {
-    sinks.push(
-      io.stdout.isTTY
-        ? createTerminalSink(io.stdout, wantsColor(io.stdout))
-        : fdSink('standard output', STDOUT_FD),
-    )
-  }
-  if (config.audit.file) {
-    const { path } = config.audit.file
-    try {
-      sinks.push(fdSink(path, openSync(path, 'a', 0o640)))
-    } catch (error) {
-      say(
-        `cannot open audit.file: ${error instanceof Error ? error.message : String(error)}; nothing listens`,
-      )
-      return undefined
-    }
-  }
-  const onBug = (error: unknown): void =>
-    say(
-      `unexpected, and so denied: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
-    )
-  const assembled = assembleGate(config, { sinks, onBug })
-  return assembled
 }
 
 /** Waits for SIGTERM or SIGINT, then for the gate to stop; a second signal hurries it. */
@@ -165,5 +133,15 @@ function whyNotListening(error: unknown, config: Config): string {
       return `cannot listen on ${where}: this machine has no such address`
     default:
       return `cannot listen on ${where}: ${error instanceof Error ? error.message : String(error)}`
+  }
+}
+
+/** At most one call in ten seconds: a condition that lasts is said now and then, not each time. */
+function throttle(tell: (text: string) => void): (text: string) => void {
+  let lastMs = Number.NEGATIVE_INFINITY
+  return (text) => {
+    if (performance.now() - lastMs < 10_000) return
+    lastMs = performance.now()
+    tell(text)
   }
 }

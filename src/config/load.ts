@@ -204,7 +204,6 @@ function noticesFor(config: Config, document: Document, nowMs: number): readonly
     ...(document.has('admin') && config.admin.listen
       ? ['admin.listen: this version has no admin listener; the key is reserved']
       : []),
-    ...(config.wire === 'kernel' ? ['wire: this version has the portable wire only; it is used'] : []),
     ...(config.workers === 1 ? [] : ['workers: this version runs one worker']),
   ]
 }

@@ -122,8 +122,7 @@ function explain(lookups: Settled): Resolution {
   const failed = results.find((result) => result.kind === 'failed')
   if (kinds.has('nxdomain')) return { kind: 'failed', code: 'dns_nxdomain' }
   if (failed) return { kind: 'failed', code: 'dns_error', detail: FAILURE_WORDS[failed.code] ?? failed.code }
-  if (results.length < lookups.length || kinds.has('timeout'))
-    return { kind: 'failed', code: 'dns_timeout' }
+  if (results.length < lookups.length || kinds.has('timeout')) return { kind: 'failed', code: 'dns_timeout' }
   return { kind: 'failed', code: 'dns_error', detail: 'it has neither an A nor an AAAA record' }
 }
 

@@ -30,6 +30,8 @@ export interface Connection {
   unread(bytes: Buffer): void
   /** Queues bytes for sending. A failure shows in `gone` and in the next read. */
   write(bytes: Buffer): void
+  /** Sends what is queued, then FIN; reading goes on. */
+  end(): void
   /** Settles when the connection breaks (not when the peer merely finishes sending). */
   readonly gone: Promise<void>
   /**

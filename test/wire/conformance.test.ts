@@ -2,11 +2,21 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
+import { isSupportedPlatform, loadLibc } from '../../src/wire/kernel/libc.ts'
+import { createKernelWire } from '../../src/wire/kernel/wire.ts'
 import { createPortableWire } from '../../src/wire/portable/wire.ts'
 import type { CloseCode } from '../../src/policy/reasons.ts'
 import type { Connection, Listener, RelayLimits, Wire } from '../../src/wire/types.ts'
 
-const WIRES: readonly (readonly [string, () => Wire])[] = [['portable', createPortableWire]]
+function fail(error: unknown): never {
+  throw error
+}
+
+const libc = isSupportedPlatform() ? await loadLibc() : undefined
+const WIRES: readonly (readonly [string, () => Wire])[] = [
+  ['portable', createPortableWire],
+  ...(libc ? [['kernel', () => createKernelWire(libc, { onBug: fail })] as const] : []),
+]
 const DEADLINE_MS = 5000
 const LIMITS: RelayLimits = { idleTimeoutMs: 5000, lingerTimeoutMs: 5000 }
 

@@ -74,6 +74,10 @@ export class PortableConnection implements Connection {
     if (this.socket.writable) this.socket.write(bytes)
   }
 
+  end(): void {
+    this.socket.end()
+  }
+
   finish(lingerMs: number): Promise<void> {
     const { socket } = this
     if (socket.destroyed) return Promise.resolve()
@@ -90,7 +94,7 @@ export class PortableConnection implements Connection {
         clearTimeout(timer)
         resolve()
       })
-      socket.end()
+      this.end()
     })
   }
 

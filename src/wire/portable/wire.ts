@@ -1,6 +1,7 @@
 /** The portable wire: node:net, on every platform. */
 import { connect, createServer, isIP } from 'node:net'
-import type { Connection, Dialing, DialFailure, DialResult, Listener, Wire } from '../types.ts'
+import { dialFailure } from '../dial-failure.ts'
+import type { Connection, Dialing, DialResult, Listener, Wire } from '../types.ts'
 import { PortableConnection } from './connection.ts'
 import { PortableRelay } from './relay.ts'
 
@@ -58,7 +59,7 @@ function dial(address: string, port: number): Dialing {
   })
   const result = new Promise<DialResult>((resolve) => {
     const failed = (error: NodeJS.ErrnoException): void => {
-      resolve({ kind: 'failed', failure: failureOf(error.code), code: error.code ?? error.message })
+      resolve({ kind: 'failed', failure: dialFailure(error.code), code: error.code ?? error.message })
     }
     socket.once('error', failed)
     socket.once('close', () => resolve({ kind: 'failed', failure: 'other', code: 'ECONNABORTED' }))
@@ -69,27 +70,6 @@ function dial(address: string, port: number): Dialing {
     })
   })
   return { result, abort: () => socket.destroy() }
-}
-
-function failureOf(code: string | undefined): DialFailure {
-  switch (code) {
-    case 'ECONNREFUSED':
-    case 'ECONNRESET':
-      return 'refused'
-    case 'ENETUNREACH':
-    case 'EHOSTUNREACH':
-    case 'EADDRNOTAVAIL':
-    case 'EAFNOSUPPORT':
-    case 'EACCES':
-    case 'EPERM':
-    case 'ENETDOWN':
-    case 'EHOSTDOWN':
-      return 'unreachable'
-    case 'ETIMEDOUT':
-      return 'timeout'
-    default:
-      return 'other'
-  }
 }
 
 const relay: Wire['relay'] = (client, upstream, limits, onEnd) => {

@@ -1,0 +1,306 @@
+/**
+ * Joins two sockets. Small pieces go by recv and send, since that is two calls; bulk goes by splice(2) through a borrowed
+ * pipe, so that no byte of it enters this process. Edge-triggered: each direction works until nothing is left to read
+ * or the other side takes no more.
+ */
+import type { CloseCode } from '../../policy/reasons.ts'
+import type { Relay, RelayLimits } from '../types.ts'
+import { WATCH_BOTH, type Handover } from './connection.ts'
+import {
+  EAGAIN,
+  EINTR,
+  EPOLLERR,
+  EPOLLHUP,
+  EPOLLIN,
+  EPOLLOUT,
+  EPOLLRDHUP,
+  MSG_NOSIGNAL,
+  SHUT_WR,
+  SO_LINGER,
+  SOL_SOCKET,
+  SPLICE_F_MOVE,
+  SPLICE_F_NONBLOCK,
+} from './libc.ts'
+import { PIPE_BYTES, type Pipe, type PipePool } from './pipes.ts'
+import type { Reactor, Watcher } from './reactor.ts'
+
+const SMALL_BYTES = 16 * 1024
+/** Reads of one direction before the others get a turn. */
+const READS_PER_TURN = 32
+const scratch = Buffer.allocUnsafeSlow(SMALL_BYTES)
+/** `struct linger { on: 1, seconds: 0 }`: close(2) then resets. */
+const RESET_ON_CLOSE = new Int32Array([1, 0])
+
+/** One direction of a tunnel. */
+interface Flow {
+  readonly source: number
+  readonly sink: number
+  /** The source may have something to read, the sink may take something. */
+  readable: boolean
+  writable: boolean
+  /** A FIN was announced: even after a short read there is an end to be read. */
+  finSeen: boolean
+  /** The source has ended; `shut`: and the sink was told. */
+  ended: boolean
+  shut: boolean
+  /** The last reads were large: splice. */
+  bulk: boolean
+  pipe: Pipe | undefined
+  inPipe: number
+  /** Bytes that were read and not sent yet. */
+  rest: Buffer | undefined
+  bytes: number
+}
+
+type PumpResult = 'ok' | 'source' | 'sink'
+
+export class KernelRelay implements Relay, Watcher {
+  readonly #reactor: Reactor
+  readonly #pipes: PipePool
+  readonly #limits: RelayLimits
+  readonly #up: Flow
+  readonly #down: Flow
+  #onEnd: ((code: CloseCode) => void) | undefined
+  /** One side is gone; the bytes on their way to the other are still delivered. */
+  #broken: CloseCode | undefined
+  #lastMoveMs: number
+  #halfClosed = false
+
+  constructor(
+    reactor: Reactor,
+    pipes: PipePool,
+    client: Handover,
+    upstream: Handover,
+    limits: RelayLimits,
+    onEnd: (code: CloseCode) => void,
+  ) {
+    this.#reactor = reactor
+    this.#pipes = pipes
+    this.#limits = limits
+    this.#onEnd = onEnd
+    this.#up = openFlow(client, upstream)
+    this.#down = openFlow(upstream, client)
+    this.#lastMoveMs = performance.now()
+    for (const { slot } of [client, upstream]) reactor.assign(slot, this)
+    for (const { slot, watchesOut } of [client, upstream]) if (!watchesOut) reactor.modify(slot, WATCH_BOTH)
+    reactor.setDeadline(client.slot, this.#lastMoveMs + limits.idleTimeoutMs)
+    // Both sides may have spoken or ended before; the caller gets its Relay first.
+    reactor.yield(client.slot)
+  }
+
+  get bytesUp(): number {
+    return this.#up.bytes
+  }
+
+  get bytesDown(): number {
+    return this.#down.bytes
+  }
+
+  close(code: CloseCode): void {
+    this.#end(code)
+  }
+
+  onEvents(slot: number, events: number): void {
+    const from = slot === this.#up.source ? this.#up : this.#down
+    const to = from === this.#up ? this.#down : this.#up
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) from.readable = true
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) from.finSeen = true
+    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) to.writable = true
+    this.#run(from)
+    if (this.#onEnd) this.#run(to)
+    if (this.#onEnd && this.#up.shut && this.#down.shut) this.#end(this.#broken ?? 'completed')
+  }
+
+  onDeadline(slot: number): void {
+    const limitMs = this.#halfClosed ? this.#limits.lingerTimeoutMs : this.#limits.idleTimeoutMs
+    const dueMs = this.#lastMoveMs + limitMs
+    if (dueMs > this.#reactor.nowMs) this.#reactor.setDeadline(slot, dueMs)
+    else this.#end(this.#broken ?? (this.#halfClosed ? 'linger_timeout' : 'idle_timeout'))
+  }
+
+  onFault(): void {
+    this.#end(this.#broken ?? 'upstream_reset')
+  }
+
+  #run(flow: Flow): void {
+    if (flow.shut) return
+    const before = flow.bytes
+    const result = this.#pump(flow)
+    if (flow.bytes !== before) this.#lastMoveMs = this.#reactor.nowMs
+    if (result !== 'ok') this.#break(result === 'source' ? flow.source : flow.sink)
+    else if (flow.shut && !this.#halfClosed) this.#limitLinger()
+  }
+
+  /** Moves bytes until there is nothing to read, the sink is full, or somebody else should have a turn. */
+  #pump(flow: Flow): PumpResult {
+    for (let reads = 0; ;) {
+      if (flow.rest || flow.inPipe > 0) {
+        if (!flow.writable) return 'ok'
+        if (!(flow.rest ? this.#sendRest(flow) : this.#emptyPipe(flow))) return 'sink'
+        continue
+      }
+      if (flow.ended) {
+        flow.shut = true
+        this.#reactor.libc.shutdown(this.#reactor.fd(flow.sink), SHUT_WR)
+        return 'ok'
+      }
+      if (!flow.readable || !flow.writable) return 'ok'
+      if (reads === READS_PER_TURN) {
+        this.#reactor.yield(flow.source)
+        return 'ok'
+      }
+      reads += 1
+      if (!(flow.bulk ? this.#fillPipe(flow) : this.#copy(flow))) return 'source'
+    }
+  }
+
+  /** A small piece: recv and send. False when the source is broken. */
+  #copy(flow: Flow): boolean {
+    const { libc } = this.#reactor
+    const count = libc.recv(this.#reactor.fd(flow.source), scratch, SMALL_BYTES, 0)
+    if (count <= 0) return this.#nothingRead(flow, count)
+    // A short read has emptied the socket (epoll(7)).
+    if (count < SMALL_BYTES) flow.readable = flow.finSeen
+    else flow.bulk = true
+    const sent = libc.send(this.#reactor.fd(flow.sink), scratch, count, MSG_NOSIGNAL)
+    if (sent > 0) flow.bytes += sent
+    // What was not taken is tried once more from `rest`, which finds out why.
+    if (sent < count) flow.rest = Buffer.from(scratch.subarray(Math.max(0, sent), count))
+    return true
+  }
+
+  /** Bulk: as much as the pipe holds. False when the source is broken. */
+  #fillPipe(flow: Flow): boolean {
+    const pipe = this.#pipes.borrow()
+    if (!pipe) {
+      flow.bulk = false
+      return true
+    }
+    const count = this.#splice(this.#reactor.fd(flow.source), pipe.write, PIPE_BYTES)
+    if (count > 0) {
+      flow.pipe = pipe
+      flow.inPipe = count
+      return true
+    }
+    this.#pipes.giveBack(pipe)
+    flow.bulk = false
+    return this.#nothingRead(flow, count)
+  }
+
+  /** False when the sink is broken. */
+  #emptyPipe(flow: Flow): boolean {
+    const { pipe } = flow
+    if (!pipe) return false
+    const count = this.#splice(pipe.read, this.#reactor.fd(flow.sink), flow.inPipe)
+    if (count <= 0) return this.#nothingSent(flow)
+    flow.bytes += count
+    flow.inPipe -= count
+    if (flow.inPipe === 0) {
+      this.#pipes.giveBack(pipe)
+      flow.pipe = undefined
+    }
+    return true
+  }
+
+  #splice(from: number, to: number, length: number): number {
+    return this.#reactor.libc.splice(from, null, to, null, length, SPLICE_F_MOVE | SPLICE_F_NONBLOCK)
+  }
+
+  #sendRest(flow: Flow): boolean {
+    const rest = flow.rest
+    if (!rest) return true
+    const sent = this.#reactor.libc.send(this.#reactor.fd(flow.sink), rest, rest.length, MSG_NOSIGNAL)
+    if (sent < 0) return this.#nothingSent(flow)
+    flow.bytes += sent
+    flow.rest = sent < rest.length ? rest.subarray(sent) : undefined
+    return true
+  }
+
+  #nothingRead(flow: Flow, count: number): boolean {
+    if (count === 0) {
+      flow.ended = true
+      return true
+    }
+    const errno = this.#reactor.libc.errno()
+    if (errno === EAGAIN) flow.readable = false
+    return errno === EAGAIN || errno === EINTR
+  }
+
+  #nothingSent(flow: Flow): boolean {
+    const errno = this.#reactor.libc.errno()
+    if (errno === EAGAIN) flow.writable = false
+    return errno === EAGAIN || errno === EINTR
+  }
+
+  /** After one side has ended, a shorter silence is enough. */
+  #limitLinger(): void {
+    this.#halfClosed = true
+    this.#lastMoveMs = this.#reactor.nowMs
+    const slot = this.#broken === 'client_reset' ? this.#up.sink : this.#up.source
+    this.#reactor.setDeadline(slot, this.#lastMoveMs + this.#limits.lingerTimeoutMs)
+  }
+
+  /** A side is gone. What it had sent is delivered; with nothing to deliver the other side is reset too. */
+  #break(slot: number): void {
+    const client = slot === this.#up.source
+    this.#broken ??= client ? 'client_reset' : 'upstream_reset'
+    const left = client ? this.#up : this.#down
+    const dead = client ? this.#down : this.#up
+    dead.shut = true
+    this.#drop(dead)
+    this.#reactor.close(slot)
+    if (left.shut || (!left.rest && left.inPipe === 0)) {
+      const other = this.#reactor.fd(left.sink)
+      if (!left.shut)
+        this.#reactor.libc.setsockopt(other, SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE, RESET_ON_CLOSE.byteLength)
+      this.#end(this.#broken)
+      return
+    }
+    left.ended = true
+    this.#limitLinger()
+  }
+
+  #drop(flow: Flow): void {
+    if (flow.pipe) this.#pipes.discard(flow.pipe)
+    flow.pipe = undefined
+    flow.inPipe = 0
+    flow.rest = undefined
+  }
+
+  #end(code: CloseCode): void {
+    const onEnd = this.#onEnd
+    if (!onEnd) return
+    this.#onEnd = undefined
+    this.#drop(this.#up)
+    this.#drop(this.#down)
+    this.#up.shut = true
+    this.#down.shut = true
+    this.#closeOwn(this.#up.source)
+    this.#closeOwn(this.#down.source)
+    this.#reactor.wake()
+    onEnd(code)
+  }
+
+  /** A slot that was closed before may belong to somebody else by now. */
+  #closeOwn(slot: number): void {
+    if (this.#reactor.watcherOf(slot) === this) this.#reactor.close(slot)
+  }
+}
+
+function openFlow(source: Handover, sink: Handover): Flow {
+  const parts = [sink.unsent, source.kept].filter((part) => part !== undefined)
+  return {
+    source: source.slot,
+    sink: sink.slot,
+    readable: true,
+    writable: true,
+    finSeen: source.ended || source.broken !== undefined,
+    ended: source.ended,
+    shut: false,
+    bulk: false,
+    pipe: undefined,
+    inPipe: 0,
+    rest: parts.length > 1 ? Buffer.concat(parts) : parts[0],
+    bytes: sink.unsent ? -sink.unsent.length : 0,
+  }
+}

@@ -1,0 +1,75 @@
+/**
+ * Proves the kernel wire on this machine before traffic depends on it: one tunnel over loopback, 4 MiB each way, ended by
+ * half-close. A sandbox that refuses a call, or a kernel that lacks one, shows here.
+ */
+import type { Connection, Wire } from '../types.ts'
+
+const BYTES_EACH_WAY = 4 * 1024 * 1024
+const CHUNK = Buffer.alloc(1024 * 1024, 'sallyport')
+/** Ten times what it takes on a slow machine. */
+const DEADLINE_MS = 2000
+
+/** What is wrong, or nothing. */
+export async function selfTest(wire: Wire): Promise<string | undefined> {
+  const open: Connection[] = []
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<string>((resolve) => {
+    timer = setTimeout(resolve, DEADLINE_MS, `the self-test took longer than ${DEADLINE_MS} ms`)
+  })
+  try {
+    return await Promise.race([runTunnel(wire, open), late])
+  } finally {
+    clearTimeout(timer)
+    for (const connection of open) connection.destroy()
+  }
+}
+
+async function runTunnel(wire: Wire, open: Connection[]): Promise<string | undefined> {
+  const host = await acceptOne(wire)
+  const gate = await acceptOne(wire)
+  try {
+    const client = await connect(wire, gate.port, open)
+    const near = await gate.connection
+    const far = await connect(wire, host.port, open)
+    const server = await host.connection
+    open.push(server)
+    const ended = new Promise<string>((resolve) => {
+      wire.relay(near, far, { idleTimeoutMs: DEADLINE_MS, lingerTimeoutMs: DEADLINE_MS }, resolve)
+    })
+    const [up, down] = await Promise.all([exchange(client, server), exchange(server, client)])
+    if (up !== BYTES_EACH_WAY || down !== BYTES_EACH_WAY)
+      return `the self-test lost bytes (${up} up, ${down} down)`
+    const code = await ended
+    return code === 'completed' ? undefined : `the self-test's tunnel ended with ${code}`
+  } finally {
+    await Promise.all([host.close(), gate.close()])
+  }
+}
+
+/** Sends everything and FIN one way, and counts what arrives at the other end. */
+async function exchange(from: Connection, to: Connection): Promise<number> {
+  for (let sent = 0; sent < BYTES_EACH_WAY; sent += CHUNK.length) from.write(CHUNK)
+  from.end()
+  let received = 0
+  for (;;) {
+    const read = await to.read(DEADLINE_MS)
+    if (read.kind !== 'data') return received
+    received += read.bytes.length
+  }
+}
+
+async function acceptOne(wire: Wire) {
+  let take: (connection: Connection) => void = () => undefined
+  const connection = new Promise<Connection>((resolve) => {
+    take = resolve
+  })
+  const listener = await wire.listen({ host: '127.0.0.1', port: 0 }, take)
+  return { connection, port: listener.endpoint.port, close: () => listener.close() }
+}
+
+async function connect(wire: Wire, port: number, open: Connection[]): Promise<Connection> {
+  const dialled = await wire.dial('127.0.0.1', port).result
+  if (dialled.kind === 'failed') throw new Error(`the self-test cannot connect: ${dialled.code}`)
+  open.push(dialled.connection)
+  return dialled.connection
+}

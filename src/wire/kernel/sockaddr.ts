@@ -1,0 +1,35 @@
+/** `struct sockaddr_in` (ip(7)) and `struct sockaddr_in6` (ipv6(7)). */
+import { endianness } from 'node:os'
+import ipaddr from 'ipaddr.js'
+import type { Endpoint } from '../types.ts'
+import { AF_INET, AF_INET6 } from './libc.ts'
+
+export const MAX_SOCKADDR_BYTES = 28
+const IPV4_BYTES = 16
+const LITTLE = endianness() === 'LE'
+
+export interface SocketAddress {
+  readonly family: typeof AF_INET | typeof AF_INET6
+  readonly bytes: Buffer
+}
+
+/** The address to bind or connect to. `address` is an IP literal. */
+export function encodeAddress(address: string, port: number): SocketAddress {
+  const six = address.includes(':')
+  const bytes = Buffer.alloc(six ? MAX_SOCKADDR_BYTES : IPV4_BYTES)
+  const family = six ? AF_INET6 : AF_INET
+  if (LITTLE) bytes.writeUInt16LE(family, 0)
+  else bytes.writeUInt16BE(family, 0)
+  bytes.writeUInt16BE(port, 2)
+  bytes.set(ipaddr.parse(address).toByteArray(), six ? 8 : 4)
+  return { family, bytes }
+}
+
+/** What the kernel wrote; IPv4-mapped IPv6 addresses are unwrapped. */
+export function decodeAddress(bytes: Buffer): Endpoint {
+  const family = LITTLE ? bytes.readUInt16LE(0) : bytes.readUInt16BE(0)
+  const port = bytes.readUInt16BE(2)
+  if (family === AF_INET) return { address: `${bytes[4]}.${bytes[5]}.${bytes[6]}.${bytes[7]}`, port }
+  const six = ipaddr.fromByteArray([...bytes.subarray(8, 24)])
+  return { address: ipaddr.process(six.toString()).toString(), port }
+}

@@ -1,0 +1,270 @@
+/** The kernel wire: Linux sockets by libc calls, one epoll in Node's own loop, splice(2) for the bytes. */
+import { dialFailure } from '../dial-failure.ts'
+import type { Connection, Dialing, DialResult, Endpoint, Listener, Wire } from '../types.ts'
+import { KernelConnection, WATCH_BOTH, WATCH_READ } from './connection.ts'
+import {
+  AF_INET6,
+  EAGAIN,
+  EINPROGRESS,
+  EINTR,
+  EMFILE,
+  ENFILE,
+  EPOLLERR,
+  EPOLLHUP,
+  EPOLLIN,
+  IPPROTO_IPV6,
+  IPPROTO_TCP,
+  IPV6_V6ONLY,
+  SO_ERROR,
+  SO_KEEPALIVE,
+  SO_REUSEADDR,
+  SO_REUSEPORT,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  TCP_KEEPIDLE,
+  TCP_NODELAY,
+  type Libc,
+} from './libc.ts'
+import { PipePool } from './pipes.ts'
+import { Reactor, type Watcher } from './reactor.ts'
+import { KernelRelay } from './relay.ts'
+import { decodeAddress, encodeAddress, MAX_SOCKADDR_BYTES } from './sockaddr.ts'
+
+const BACKLOG = 4096
+/** Connections taken in one turn before the others get theirs. */
+const ACCEPTS_PER_TURN = 64
+/** First keep-alive probe after this much silence, in seconds, as the portable wire has it. */
+const KEEP_ALIVE_S = 60
+/** How long accepting pauses when descriptors have run out. */
+const ACCEPT_PAUSE_MS = 100
+
+export interface KernelWireOptions {
+  /** Lets several processes listen on one address, each with its share of the connections. */
+  readonly reusePort?: boolean
+  readonly onBug: (error: unknown) => void
+  /** Accepting has paused for want of descriptors (`code` EMFILE or ENFILE). */
+  readonly onAcceptPaused?: (code: string) => void
+}
+
+export interface KernelWire extends Wire {
+  readonly name: 'kernel'
+  /** Descriptors of sockets, and idle pipes: what a leak would show in. */
+  readonly usage: { readonly sockets: number; readonly idlePipes: number }
+  /** Gives everything back; open connections are closed. */
+  dispose(): void
+}
+
+export function createKernelWire(libc: Libc, options: KernelWireOptions): KernelWire {
+  const reactor = new Reactor(libc, options.onBug)
+  const pipes = new PipePool(libc)
+  return {
+    name: 'kernel',
+    get usage() {
+      return { sockets: reactor.size, idlePipes: pipes.idle }
+    },
+    listen(address, onConnection) {
+      // Inside a promise, so that a failure is a rejection as on every wire.
+      return new Promise((resolve) => {
+        resolve(new KernelListener(reactor, address, onConnection, options))
+      })
+    },
+    dial: (address, port) => dial(reactor, address, port),
+    relay(client, upstream, limits, onEnd) {
+      return new KernelRelay(reactor, pipes, own(client).release(), own(upstream).release(), limits, onEnd)
+    },
+    dispose() {
+      pipes.dispose()
+      reactor.dispose()
+    },
+  }
+}
+
+function own(connection: Connection): KernelConnection {
+  if (connection instanceof KernelConnection) return connection
+  throw new TypeError('both connections must come from this wire')
+}
+
+class KernelListener implements Listener, Watcher {
+  readonly endpoint: Endpoint
+  readonly #reactor: Reactor
+  readonly #slot: number
+  readonly #onConnection: (connection: Connection) => void
+  readonly #options: KernelWireOptions
+  readonly #address = Buffer.alloc(MAX_SOCKADDR_BYTES)
+  readonly #length = new Int32Array([MAX_SOCKADDR_BYTES])
+
+  constructor(
+    reactor: Reactor,
+    address: { host: string; port: number },
+    onConnection: (connection: Connection) => void,
+    options: KernelWireOptions,
+  ) {
+    this.#reactor = reactor
+    this.#onConnection = onConnection
+    this.#options = options
+    const { libc } = reactor
+    const { family, bytes } = encodeAddress(address.host, address.port)
+    const fd = libc.socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    if (fd < 0) throw systemError(libc, 'socket')
+    setOption(libc, fd, SOL_SOCKET, SO_REUSEADDR, 1)
+    if (options.reusePort) setOption(libc, fd, SOL_SOCKET, SO_REUSEPORT, 1)
+    if (family === AF_INET6) setOption(libc, fd, IPPROTO_IPV6, IPV6_V6ONLY, address.host === '::' ? 0 : 1)
+    // Accepted sockets inherit these.
+    prepareStream(libc, fd)
+    if (libc.bind(fd, bytes, bytes.length) < 0 || libc.listen(fd, BACKLOG) < 0) {
+      const error = systemError(libc, 'listen')
+      libc.close(fd)
+      throw error
+    }
+    libc.getsockname(fd, this.#address, this.#length)
+    this.endpoint = { address: address.host, port: decodeAddress(this.#address).port }
+    // Level-triggered: what one turn leaves in the queue is announced again.
+    this.#slot = reactor.add(fd, EPOLLIN, this)
+  }
+
+  close(): Promise<void> {
+    if (this.#reactor.watcherOf(this.#slot) === this) this.#reactor.close(this.#slot)
+    return Promise.resolve()
+  }
+
+  onEvents(): void {
+    const { libc } = this.#reactor
+    for (let taken = 0; taken < ACCEPTS_PER_TURN; taken += 1) {
+      this.#length[0] = MAX_SOCKADDR_BYTES
+      const listening = this.#reactor.fd(this.#slot)
+      const fd = libc.accept4(listening, this.#address, this.#length, SOCK_NONBLOCK | SOCK_CLOEXEC)
+      if (fd < 0) {
+        const errno = libc.errno()
+        if (errno === EMFILE || errno === ENFILE) this.#pause(libc.errnoName(errno))
+        // Everything else concerns one connection that is gone already (accept(2)).
+        if (errno === EAGAIN || errno === EMFILE || errno === ENFILE) return
+        continue
+      }
+      this.#reactor.wake()
+      this.#onConnection(adopt(this.#reactor, fd, WATCH_READ, decodeAddress(this.#address)))
+    }
+  }
+
+  onDeadline(): void {
+    this.#reactor.modify(this.#slot, EPOLLIN)
+  }
+
+  onFault(): void {
+    // The connection at fault is closed by whoever threw; the listener goes on.
+  }
+
+  /** Without descriptors the queue cannot be emptied, and a level-triggered listener would spin. */
+  #pause(code: string): void {
+    this.#reactor.modify(this.#slot, 0)
+    this.#reactor.setDeadline(this.#slot, performance.now() + ACCEPT_PAUSE_MS)
+    this.#options.onAcceptPaused?.(code)
+  }
+}
+
+/** Puts a connected descriptor into the reactor, as a connection. */
+function adopt(reactor: Reactor, fd: number, events: number, remote: Endpoint): KernelConnection {
+  const slot = reactor.add(fd, events, NOBODY)
+  const connection = new KernelConnection(reactor, slot, remote, events === WATCH_BOTH)
+  reactor.assign(slot, connection)
+  return connection
+}
+
+/** Watches a slot between its making and its owner's. */
+const NOBODY: Watcher = { onEvents: () => undefined, onDeadline: () => undefined, onFault: () => undefined }
+
+function dial(reactor: Reactor, address: string, port: number): Dialing {
+  const { libc } = reactor
+  let target
+  try {
+    target = encodeAddress(address, port)
+  } catch {
+    return settled({ kind: 'failed', failure: 'other', code: 'not an IP literal' })
+  }
+  const fd = libc.socket(target.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+  if (fd < 0) return settled(failed(libc, libc.errno()))
+  prepareStream(libc, fd)
+  if (libc.connect(fd, target.bytes, target.bytes.length) < 0) {
+    const errno = libc.errno()
+    if (errno !== EINPROGRESS && errno !== EINTR) {
+      libc.close(fd)
+      return settled(failed(libc, errno))
+    }
+  }
+  return new KernelDial(reactor, fd, { address, port })
+}
+
+class KernelDial implements Dialing, Watcher {
+  readonly result: Promise<DialResult>
+  readonly #reactor: Reactor
+  readonly #slot: number
+  readonly #remote: Endpoint
+  #settle: (result: DialResult) => void = () => undefined
+
+  constructor(reactor: Reactor, fd: number, remote: Endpoint) {
+    this.#reactor = reactor
+    this.#remote = remote
+    this.result = new Promise((resolve) => {
+      this.#settle = resolve
+    })
+    this.#slot = reactor.add(fd, WATCH_BOTH, this)
+  }
+
+  onEvents(slot: number, events: number): void {
+    const { libc } = this.#reactor
+    if (events & (EPOLLERR | EPOLLHUP)) {
+      const errno = new Int32Array(1)
+      libc.getsockopt(this.#reactor.fd(slot), SOL_SOCKET, SO_ERROR, errno, new Int32Array([4]))
+      this.#reactor.close(slot)
+      this.#reactor.wake()
+      this.#settle(failed(libc, errno[0] ?? 0))
+      return
+    }
+    const connection = new KernelConnection(this.#reactor, slot, this.#remote, true)
+    this.#reactor.assign(slot, connection)
+    this.#reactor.wake()
+    this.#settle({ kind: 'connected', connection })
+  }
+
+  onDeadline(): void {
+    // The dial's deadline is its caller's, over all addresses; see `abort`.
+  }
+
+  onFault(): void {
+    this.abort()
+  }
+
+  abort(): void {
+    if (this.#reactor.watcherOf(this.#slot) !== this) return
+    this.#reactor.close(this.#slot)
+    this.#settle({ kind: 'failed', failure: 'other', code: 'ECONNABORTED' })
+  }
+}
+
+function settled(result: DialResult): Dialing {
+  return { result: Promise.resolve(result), abort: () => undefined }
+}
+
+function failed(libc: Libc, errno: number): DialResult {
+  const code = libc.errnoName(errno)
+  return { kind: 'failed', failure: dialFailure(code), code }
+}
+
+function prepareStream(libc: Libc, fd: number): void {
+  setOption(libc, fd, IPPROTO_TCP, TCP_NODELAY, 1)
+  setOption(libc, fd, SOL_SOCKET, SO_KEEPALIVE, 1)
+  setOption(libc, fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEP_ALIVE_S)
+}
+
+const optionValue = new Int32Array(1)
+
+function setOption(libc: Libc, fd: number, level: number, name: number, value: number): void {
+  optionValue[0] = value
+  libc.setsockopt(fd, level, name, optionValue, optionValue.byteLength)
+}
+
+function systemError(libc: Libc, call: string): Error {
+  const code = libc.errnoName(libc.errno())
+  return Object.assign(new Error(`${call}: ${code}`), { code })
+}
