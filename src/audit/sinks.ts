@@ -34,6 +34,8 @@ const DEFAULT_MAX_QUEUE_BYTES = 16 * 1024 * 1024
 const DEFAULT_RETRY_MS = 1000
 /** A full pipe is no failure yet: its reader may be slow. */
 const BUSY_RETRY_MS = 10
+/** Milliseconds between writes while lines keep coming. */
+const GATHER_MS = 2
 
 /**
  * Writes to a descriptor from a thread of libuv's pool, one write at a time: whatever gathers meanwhile goes out
@@ -50,9 +52,11 @@ export class FdSink implements AuditSink {
   #batch: Buffer | undefined
   #batchLines = 0
   #writing = false
+  #drainScheduled = false
   #lostWhenTroubled = 0
-  /** Settled when the queue runs empty, or as a failure when a write fails. */
+  /** Who waits for lines in the queue, and for those of the running write; all hear of a failure. */
   #waiting: ((written: boolean) => void)[] = []
+  #batchWaiting: ((written: boolean) => void)[] = []
 
   constructor(options: FdSinkOptions) {
     this.name = options.name
@@ -68,7 +72,7 @@ export class FdSink implements AuditSink {
     }
     this.#queue.push(line)
     this.#queuedBytes += size
-    this.#drain()
+    this.#drainSoon()
   }
 
   written(timeoutMs: number): Promise<boolean> {
@@ -96,8 +100,8 @@ export class FdSink implements AuditSink {
     })
   }
 
-  #settle(written: boolean): void {
-    for (const tell of this.#waiting.splice(0)) tell(written)
+  #settle(waiting: ((written: boolean) => void)[], written: boolean): void {
+    for (const tell of waiting.splice(0)) tell(written)
   }
 
   get #retryMs(): number {
@@ -108,17 +112,34 @@ export class FdSink implements AuditSink {
     return this.#queue.length === 0 && !this.#batch
   }
 
+  /** One write for all that one turn of the event loop records. */
+  #drainSoon(): void {
+    if (this.#writing || this.#drainScheduled) return
+    this.#drainScheduled = true
+    setImmediate(() => {
+      this.#drainScheduled = false
+      this.#drain()
+    })
+  }
+
+  /** Under load: waking the pool's thread costs more than writing, so lines gather for a moment. */
+  #drainLater(): void {
+    this.#drainScheduled = true
+    setTimeout(() => {
+      this.#drainScheduled = false
+      this.#drain()
+    }, GATHER_MS)
+  }
+
   #drain(): void {
     if (this.#writing) return
     if (!this.#batch) {
-      if (this.#queue.length === 0) {
-        this.#settle(true)
-        return
-      }
+      if (this.#queue.length === 0) return
       this.#batch = Buffer.from(this.#queue.join(''))
       this.#batchLines = this.#queue.length
       this.#queue = []
       this.#queuedBytes = 0
+      this.#batchWaiting = this.#waiting.splice(0)
     }
     this.#writing = true
     fsWrite(this.#options.fd, this.#batch, (error, written) => {
@@ -131,19 +152,25 @@ export class FdSink implements AuditSink {
     this.#writing = false
     const rest = this.#batch?.subarray(written)
     this.#batch = rest && rest.length > 0 ? rest : undefined
-    if (!this.#batch) this.#batchLines = 0
+    if (!this.#batch) {
+      this.#batchLines = 0
+      this.#settle(this.#batchWaiting, true)
+      if (this.#queue.length === 0) this.#settle(this.#waiting, true)
+    }
     if (!this.healthy) {
       this.healthy = true
       this.#options.onRecovered?.(this.lost - this.#lostWhenTroubled)
     }
-    this.#drain()
+    if (this.#batch) this.#drain()
+    else if (this.#queue.length > 0) this.#drainLater()
   }
 
   #onError(code: string): void {
     const busy = code === 'EAGAIN' || code === 'EBUSY'
     if (!busy) {
       this.#fail(code)
-      this.#settle(false)
+      this.#settle(this.#batchWaiting, false)
+      this.#settle(this.#waiting, false)
     }
     // `#writing` stays true until the next try, so that new lines only queue up. It does not keep the process alive.
     setTimeout(

@@ -31,6 +31,9 @@ export interface Handover {
   readonly kept: Buffer | undefined
   readonly unsent: Buffer | undefined
   readonly ended: boolean
+  /** Something may be there to read. */
+  readonly readable: boolean
+  readonly finSeen: boolean
   /** The errno's name, when the connection broke already. */
   readonly broken: string | undefined
   readonly watchesOut: boolean
@@ -41,8 +44,8 @@ export class KernelConnection implements Connection, Watcher {
   readonly remote: Endpoint
   readonly #reactor: Reactor
   readonly #slot: number
-  /** There may be something to read; edge-triggered, so it stays until a read has found nothing. */
-  #readable = true
+  /** Something may be there to read; edge-triggered, so it stays until a read has found nothing. */
+  #readable = false
   #finSeen = false
   #ended = false
   #broken: string | undefined
@@ -126,6 +129,8 @@ export class KernelConnection implements Connection, Watcher {
       kept: this.#kept,
       unsent: this.#unsent,
       ended: this.#ended,
+      readable: this.#readable,
+      finSeen: this.#finSeen,
       broken: this.#broken,
       watchesOut: this.#watchesOut,
     }

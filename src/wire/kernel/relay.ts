@@ -38,6 +38,8 @@ interface Flow {
   /** The source may have something to read, the sink may take something. */
   readable: boolean
   writable: boolean
+  /** The sink is watched for becoming writable: only once it was not. */
+  watchesOut: boolean
   /** A FIN was announced: even after a short read there is an end to be read. */
   finSeen: boolean
   /** The source has ended; `shut`: and the sink was told. */
@@ -82,7 +84,6 @@ export class KernelRelay implements Relay, Watcher {
     this.#down = openFlow(upstream, client)
     this.#lastMoveMs = performance.now()
     for (const { slot } of [client, upstream]) reactor.assign(slot, this)
-    for (const { slot, watchesOut } of [client, upstream]) if (!watchesOut) reactor.modify(slot, WATCH_BOTH)
     reactor.setDeadline(client.slot, this.#lastMoveMs + limits.idleTimeoutMs)
     // Both sides may have spoken or ended before; the caller gets its Relay first.
     reactor.yield(client.slot)
@@ -228,7 +229,13 @@ export class KernelRelay implements Relay, Watcher {
 
   #nothingSent(flow: Flow): boolean {
     const errno = this.#reactor.libc.errno()
-    if (errno === EAGAIN) flow.writable = false
+    if (errno === EAGAIN && flow.watchesOut) flow.writable = false
+    else if (errno === EAGAIN) {
+      // Watching anew announces at once what became writable meanwhile.
+      flow.watchesOut = true
+      flow.writable = false
+      this.#reactor.modify(flow.sink, WATCH_BOTH)
+    }
     return errno === EAGAIN || errno === EINTR
   }
 
@@ -292,9 +299,10 @@ function openFlow(source: Handover, sink: Handover): Flow {
   return {
     source: source.slot,
     sink: sink.slot,
-    readable: true,
+    readable: source.readable,
     writable: true,
-    finSeen: source.ended || source.broken !== undefined,
+    finSeen: source.finSeen,
+    watchesOut: sink.watchesOut,
     ended: source.ended,
     shut: false,
     bulk: false,

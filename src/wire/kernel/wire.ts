@@ -112,7 +112,9 @@ class KernelListener implements Listener, Watcher {
     if (options.reusePort) setOption(libc, fd, SOL_SOCKET, SO_REUSEPORT, 1)
     if (family === AF_INET6) setOption(libc, fd, IPPROTO_IPV6, IPV6_V6ONLY, address.host === '::' ? 0 : 1)
     // Accepted sockets inherit these.
-    prepareStream(libc, fd)
+    setOption(libc, fd, IPPROTO_TCP, TCP_NODELAY, 1)
+    setOption(libc, fd, SOL_SOCKET, SO_KEEPALIVE, 1)
+    setOption(libc, fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEP_ALIVE_S)
     if (libc.bind(fd, bytes, bytes.length) < 0 || libc.listen(fd, BACKLOG) < 0) {
       const error = systemError(libc, 'listen')
       libc.close(fd)
@@ -184,7 +186,8 @@ function dial(reactor: Reactor, address: string, port: number): Dialing {
   }
   const fd = libc.socket(target.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
   if (fd < 0) return settled(failed(libc, libc.errno()))
-  prepareStream(libc, fd)
+  // No keep-alive here: the idle limit ends a tunnel whose host is gone, and each option is a call for each tunnel.
+  setOption(libc, fd, IPPROTO_TCP, TCP_NODELAY, 1)
   if (libc.connect(fd, target.bytes, target.bytes.length) < 0) {
     const errno = libc.errno()
     if (errno !== EINPROGRESS && errno !== EINTR) {
@@ -249,12 +252,6 @@ function settled(result: DialResult): Dialing {
 function failed(libc: Libc, errno: number): DialResult {
   const code = libc.errnoName(errno)
   return { kind: 'failed', failure: dialFailure(code), code }
-}
-
-function prepareStream(libc: Libc, fd: number): void {
-  setOption(libc, fd, IPPROTO_TCP, TCP_NODELAY, 1)
-  setOption(libc, fd, SOL_SOCKET, SO_KEEPALIVE, 1)
-  setOption(libc, fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEP_ALIVE_S)
 }
 
 const optionValue = new Int32Array(1)
