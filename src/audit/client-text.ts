@@ -2,14 +2,21 @@
 export const MAX_CLIENT_TEXT = 256
 
 /**
- * Makes text from a client safe to log and print: bytes outside printable ASCII become `\xNN`, so that no terminal
- * control, line separator or log delimiter survives, and the length is bounded.
+ * Makes text from a client safe to log and print: bytes outside printable ASCII, and the characters of markup and
+ * quoting, become `\xNN`, so that no terminal control, line separator or tag survives; the length is bounded.
  */
 export function escapeClientText(text: string, max = MAX_CLIENT_TEXT): string {
   const cut = text.length > max ? text.slice(0, max) : text
   // oxlint-disable-next-line no-control-regex -- control characters are what this is about
-  const escaped = cut.replace(/[^\x20-\x7e]|\\/g, (character) =>
+  const escaped = cut.replace(/[^\x20-\x7e]|[\\<>&"'`]/g, (character) =>
     character === '\\' ? '\\\\' : `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`,
   )
   return text.length > max ? `${escaped}…(${text.length} bytes)` : escaped
+}
+
+/**
+ * A request-target as it may be recorded: what stands before an `@`, and a query, can be credentials and are masked.
+ */
+export function maskTarget(target: string): string {
+  return target.replace(/[?#].*$/s, '?***').replace(/^([a-z][a-z0-9+.-]*:\/\/)?[^/]*@/i, '$1***@')
 }

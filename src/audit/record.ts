@@ -6,7 +6,7 @@ import { outcome, type CloseCode } from '../policy/reasons.ts'
 import { authorityOf, explanation, verbOf, type Refusal } from '../policy/refusal.ts'
 import { ruleName, type PolicyMode } from '../policy/rules.ts'
 import type { Attempt } from './attempt.ts'
-import { escapeClientText } from './client-text.ts'
+import { escapeClientText, maskTarget } from './client-text.ts'
 
 /** Version of everything under `sallyport` and of the meaning of the rest. */
 export const RECORD_SCHEMA = 1
@@ -84,10 +84,6 @@ function openedRecord(attempt: Attempt, sequence: number): AuditRecord {
       ...common(attempt),
       sallyport: {
         ...own(attempt),
-        ...(wouldDeny && {
-          would_deny: wouldDeny.code,
-          ...(wouldDeny.hint && { hint: wouldDeny.hint.value }),
-        }),
       },
     },
   }
@@ -181,13 +177,14 @@ function destinationOf({ address }: Attempt, { kind, host, port }: NonNullable<A
 }
 
 function own(attempt: Attempt) {
-  const { dns, tries, tls, target, rawTarget } = attempt
+  const { dns, tries, tls, target, rawTarget, wouldDeny } = attempt
   return {
     schema: RECORD_SCHEMA,
     policy: attempt.policyHash,
     mode: attempt.mode,
+    ...(wouldDeny && { would_deny: wouldDeny.code, ...(wouldDeny.hint && { hint: wouldDeny.hint.value }) }),
     // A target that could not be read is kept as evidence, escaped.
-    ...(!target && rawTarget !== undefined && { target: escapeClientText(rawTarget) }),
+    ...(!target && rawTarget !== undefined && { target: escapeClientText(maskTarget(rawTarget)) }),
     ...(dns && {
       dns: {
         answers: dns.answers.slice(0, MAX_ANSWERS),
@@ -205,7 +202,7 @@ function own(attempt: Attempt) {
 
 function nameOf(attempt: Attempt): string {
   if (attempt.target) return authorityOf(attempt.target)
-  return attempt.rawTarget === undefined ? 'connection' : escapeClientText(attempt.rawTarget, 80)
+  return attempt.rawTarget === undefined ? 'connection' : escapeClientText(maskTarget(attempt.rawTarget), 80)
 }
 
 function tail(refusal: Refusal): string {

@@ -1,7 +1,6 @@
 /** `sallyport serve`: starts the gate, says so, and stops it on a signal. */
 import type { Config } from '../config/load.ts'
 import { formatListenAddress } from '../config/units.ts'
-import type { Gate } from '../proxy/gate.ts'
 import { chooseWire } from '../wire/choose.ts'
 import { assembleGate } from './assemble.ts'
 import { formatBanner, formatEndpoint } from './banner.ts'
@@ -48,6 +47,8 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
   const sinks = openSinks(config.audit, io.stdout, say, (event) => journal.record({ ...event, ...state }))
   if (!sinks) return EXIT.usage
   const { gate, journal } = assembleGate(config, { wire, sinks, onBug })
+  // Before anything listens: whoever sees the port open may stop us at once.
+  const signals = watchSignals()
   try {
     await gate.start()
   } catch (error) {
@@ -81,10 +82,15 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
     io.stderr.write(formatBanner(facts))
   }
 
-  const { signal, hurried } = await untilStopped(gate, (name) => {
-    journal.record({ kind: 'gate', action: 'gate-draining', message: `stopping on ${name}`, ...state })
-    if (io.stderr.isTTY) say(`${name}: closing when open tunnels are done; again to close now`)
-  })
+  const signal = await signals.first
+  let hurried = false
+  signals.onAgain = () => {
+    hurried = true
+    void gate.stop()
+  }
+  journal.record({ kind: 'gate', action: 'gate-draining', message: `stopping on ${signal}`, ...state })
+  if (io.stderr.isTTY) say(`${signal}: closing when open tunnels are done; again to close now`)
+  await gate.stop()
   journal.record({
     kind: 'gate',
     action: 'gate-stopped',
@@ -97,27 +103,24 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
   return hurried || !flushed ? EXIT.finding : EXIT.ok
 }
 
-/** Waits for SIGTERM or SIGINT, then for the gate to stop; a second signal hurries it. */
-async function untilStopped(
-  gate: Gate,
-  onFirst: (signal: string) => void,
-): Promise<{ signal: string; hurried: boolean }> {
-  let hurried = false
-  return new Promise((resolve, reject) => {
-    let first: NodeJS.Signals | undefined
-    const onSignal = (signal: NodeJS.Signals): void => {
-      if (first !== undefined) {
-        hurried = true
-        void gate.stop()
-        return
-      }
-      first = signal
-      onFirst(signal)
-      gate.stop().then(() => resolve({ signal, hurried }), reject)
-    }
-    process.on('SIGTERM', onSignal)
-    process.on('SIGINT', onSignal)
-  })
+/** Notices SIGTERM and SIGINT from now on; the first is `first`, each later one calls `onAgain`. */
+function watchSignals(): { readonly first: Promise<string>; onAgain: () => void } {
+  let seen = false
+  let tell: (signal: string) => void = () => undefined
+  const watch = {
+    first: new Promise<string>((resolve) => {
+      tell = resolve
+    }),
+    onAgain: (): void => undefined,
+  }
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (seen) watch.onAgain()
+    seen = true
+    tell(signal)
+  }
+  process.on('SIGTERM', onSignal)
+  process.on('SIGINT', onSignal)
+  return watch
 }
 
 function whyNotListening(error: unknown, config: Config): string {

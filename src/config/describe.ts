@@ -32,6 +32,8 @@ export function describe(issue: z.core.$ZodIssue): readonly Description[] {
       const message = own ?? `expected ${TYPE_NAMES[issue.expected] ?? issue.expected}`
       return [{ path, message: `${message}${found(issue.input)}`, at: 'value' }]
     }
+    case 'invalid_key':
+      return [{ path, message: `\`${String(path.at(-1))}\` is not a hostname in lower case`, at: 'key' }]
     default:
       return [{ path, message: issue.message, at: 'value' }]
   }
@@ -54,10 +56,14 @@ function found(input: unknown): string {
   return typeof input === 'object' ? '' : `, found \`${JSON.stringify(input).replace(/^"|"$/g, '')}\``
 }
 
-/** `; did you mean X?`, when one of the known words is near. */
+/** `; did you mean X?`: the nearest known word, when it is near for its length. */
 function suggest(word: string, known: readonly string[]): string {
-  const near = known.find(
-    (candidate) => editDistance(word.toLowerCase(), candidate.toLowerCase(), 3) !== undefined,
-  )
-  return near === undefined ? '' : `; did you mean \`${near}\`?`
+  const limit = Math.min(3, Math.floor(word.length / 2))
+  const near = known
+    .flatMap((candidate) => {
+      const edits = editDistance(word.toLowerCase(), candidate.toLowerCase(), limit)
+      return edits === undefined ? [] : [{ candidate, edits }]
+    })
+    .toSorted((a, b) => a.edits - b.edits)[0]
+  return near === undefined ? '' : `; did you mean \`${near.candidate}\`?`
 }

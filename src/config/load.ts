@@ -3,6 +3,7 @@
  * column. Pure: the caller reads the file and brings the presets.
  */
 import { isMap, isScalar, LineCounter, parseDocument, type Document } from 'yaml'
+import { findBadAlias } from './aliases.ts'
 import { coversPattern, parseHostPattern } from '../policy/host-pattern.ts'
 import { compilePolicy, isExpired, ruleName, type Policy, type Rule } from '../policy/rules.ts'
 import { hostsElsewhere, presetRules, type Preset } from '../presets/preset.ts'
@@ -51,8 +52,12 @@ export function loadConfig(source: ConfigSource): ConfigResult {
     const { line, col } = lines.linePos(offset)
     return { line, column: col }
   }
-  for (const { pos, message } of [...document.errors, ...document.warnings]) {
-    issues.push({ source: source.name, ...place(pos[0]), path: '', message })
+  for (const { pos, code, message } of [...document.errors, ...document.warnings]) {
+    const words =
+      code === 'MULTIPLE_DOCS'
+        ? 'a second document starts here; a configuration is one, so remove the `---`'
+        : message
+    issues.push({ source: source.name, ...place(pos[0]), path: '', message: words })
   }
   if (issues.length > 0) return { ok: false, issues }
 
@@ -72,6 +77,11 @@ export function loadConfig(source: ConfigSource): ConfigResult {
     return { ok: false, issues }
   }
 
+  const badAlias = findBadAlias(document)
+  if (badAlias) {
+    issues.push({ source: source.name, ...place(badAlias.offset), path: '', message: badAlias.message })
+    return { ok: false, issues }
+  }
   const written: unknown = document.toJS()
   const used = findPresets(written, source.presets, report)
   const result = configSchema.safeParse(written, { reportInput: true })
@@ -128,6 +138,8 @@ function parseOverrides(
 function findPresets(written: unknown, presets: readonly Preset[], report: Report): readonly Preset[] {
   const names = presetNames.safeParse(written).data?.policy.presets ?? []
   return names.flatMap((name, index): Preset[] => {
+    // What is no text is the schema's to report.
+    if (typeof name !== 'string') return []
     const preset = presets.find((candidate) => candidate.name === name)
     if (preset) return [preset]
     const bundled = presets.map((candidate) => candidate.name)
@@ -208,14 +220,12 @@ function noticesFor(config: Config, document: Document, nowMs: number): readonly
   ]
 }
 
+/** Freezes plain objects and arrays all the way down. Maps and class instances (address blocks) are left alone. */
 function deepFreeze<T>(value: T): T {
-  // Maps and class instances (address blocks) are left alone: nothing hands out a way to change them.
-  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
-    const prototype: unknown = Object.getPrototypeOf(value)
-    if (prototype === Object.prototype || Array.isArray(value)) {
-      Object.freeze(value)
-      for (const inner of Object.values(value)) deepFreeze(inner)
-    }
-  }
+  if (typeof value !== 'object' || value === null) return value
+  const prototype: unknown = Object.getPrototypeOf(value)
+  if (prototype !== Object.prototype && !Array.isArray(value)) return value
+  Object.freeze(value)
+  for (const inner of Object.values(value)) deepFreeze(inner)
   return value
 }

@@ -71,6 +71,7 @@ const ruleError = (issue: { input?: unknown }) =>
   typeof issue.input === 'string'
     ? `a rule is a mapping; write \`{ host: ${issue.input}, port: 443 }\``
     : undefined
+const text = () => z.string().min(1, { error: 'is empty; write something, or leave the key out' })
 const port = z.int({ error: 'expected a port number from 1 to 65535' }).min(1).max(65_535)
 const lastDay = z.iso.date({
   error: 'expected a date such as `2027-01-31`, the last day on which the rule applies',
@@ -80,8 +81,8 @@ const allowRule = z.strictObject(
   {
     host: hostPattern('allow'),
     port: port.default(443),
-    owner: z.string().min(1).optional(),
-    reason: z.string().min(1).optional(),
+    owner: text().optional(),
+    reason: text().optional(),
     expires: lastDay.optional(),
   },
   { error: ruleError },
@@ -91,20 +92,22 @@ const denyRule = z.strictObject(
   {
     host: hostPattern('deny'),
     port: port.optional(),
-    owner: z.string().min(1).optional(),
-    reason: z.string().min(1).optional(),
+    owner: text().optional(),
+    reason: text().optional(),
     expires: lastDay.optional(),
   },
   { error: ruleError },
 )
 
-const presets = z.array(z.string()).default(['chainguard-2024-05-14'])
+const DEFAULT_PRESETS = ['chainguard-2024-05-14']
 /** Just the preset names, readable even where the rest of the file is not. */
-export const presetNames = z.object({ policy: z.object({ presets }).prefault({}) })
+export const presetNames = z.object({
+  policy: z.object({ presets: z.array(z.unknown()).default(DEFAULT_PRESETS) }).prefault({}),
+})
 
 const policy = z.strictObject({
   mode: z.enum(['enforce', 'report']).default('enforce'),
-  presets,
+  presets: z.array(z.string()).default(DEFAULT_PRESETS),
   allow: z.array(allowRule).default([]),
   deny: z.array(denyRule).default([]),
   sni: z.enum(['require', 'off']).default('require'),
@@ -124,20 +127,14 @@ const dns = z
     timeout: positiveDuration().prefault('2s'),
     tries: count().max(10, { error: 'must be at most 10' }).default(2),
     hosts: z
-      .record(z.string(), z.array(ipLiteral).min(1, { error: 'list at least one address' }))
-      .default({})
-      .superRefine((hosts, context) => {
-        for (const name of Object.keys(hosts)) {
+      .record(
+        z.string().refine((name) => {
           const result = parseHostname(name)
-          if (!result.ok || result.hostname !== name) {
-            context.addIssue({
-              code: 'custom',
-              path: [name],
-              message: `\`${name}\` is not a hostname in lower case`,
-            })
-          }
-        }
-      }),
+          return result.ok && result.hostname === name
+        }),
+        z.array(ipLiteral).min(1, { error: 'list at least one address' }),
+      )
+      .default({}),
     prefetch: z.boolean().default(true),
     staleOnError: duration().prefault('0s'),
     maxTtl: positiveDuration().prefault('1h'),
@@ -175,7 +172,7 @@ const notYet = (what: string, instead: string) =>
   z.null({ error: `${what} is not part of this version; ${instead}` })
 
 const auditFile = z.strictObject({
-  path: z.string().min(1),
+  path: text(),
   maxSize: notYet(
     'rotation by size',
     'leave `maxSize` out and rotate with logrotate (copytruncate)',

@@ -26,9 +26,6 @@ export interface QueryOptions {
   readonly tries: number
 }
 
-/** More answers than any honest name has; a reply of thousands must not become thousands of checks. */
-const MAX_ADDRESSES = 64
-
 export function createQuery(options: QueryOptions): Query {
   const resolver = new Resolver({
     timeout: options.timeoutMs,
@@ -46,7 +43,7 @@ export function createQuery(options: QueryOptions): Query {
       if (records.length === 0) return { kind: 'nodata', code: 'ENODATA' }
       return {
         kind: 'answer',
-        addresses: records.slice(0, MAX_ADDRESSES).map((record) => record.address),
+        addresses: records.map((record) => record.address),
         ttlSeconds: Math.min(...records.map((record) => usableTtl(record.ttl))),
       }
     } catch (error) {

@@ -8,6 +8,7 @@
  * (v4-mapped, NAT64, unique local, link local) falls out by itself.
  */
 import ipaddr from 'ipaddr.js'
+import { isIPv4Literal, isIPv6Literal } from './authority.ts'
 
 export type AddressVerdict =
   | { readonly kind: 'public' }
@@ -82,7 +83,8 @@ export function classifyAddress(
   own: ReadonlySet<string> = new Set(),
 ): AddressVerdict {
   // A zone id never comes out of DNS; accepting one would let its text hide the address from the tables.
-  if (address.includes('%') || !ipaddr.isValid(address)) {
+  // ipaddr.js also reads inet_aton's forms (0177.1, 134744072), which are no literals.
+  if (!isIPv4Literal(address) && !isIPv6Literal(address)) {
     return { kind: 'prohibited', block: 'unreadable', name: 'not an IP address' }
   }
   const parsed = ipaddr.parse(address)

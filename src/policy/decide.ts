@@ -5,7 +5,7 @@
  */
 import type { Authority, Malformation } from './authority.ts'
 import { parentsOf } from './hostname.ts'
-import { nearMiss, nearMissPort, type Hint } from './near-miss.ts'
+import { nearMiss, nearMissPort, type Hint, type Permits } from './near-miss.ts'
 import { isExpired, ruleName, type Policy, type Rule, type RuleIndex } from './rules.ts'
 
 /** The canonical destination: what is resolved, dialled and recorded. */
@@ -86,15 +86,17 @@ function judge(policy: Policy, target: Target, nowMs: number, trace: Trace): Ver
   const { host, port } = target
   trace?.({ question: 'a host name, not an IP address?', answer: 'a host name', passed: true })
 
-  const denying = rulesFor(policy.denyIndex, host).find(
-    (rule) => (rule.port === undefined || rule.port === port) && !isExpired(rule, nowMs),
-  )
+  const denying = findDenying(policy, host, port, nowMs)
   trace?.({
     question: 'free of deny rules?',
     answer: denying ? cite(denying) : 'none applies',
     passed: !denying,
   })
   if (denying) return { kind: 'denial', denial: { code: 'rule_denied', rule: denying } }
+
+  const permits: Permits = (otherHost, otherPort) =>
+    !findDenying(policy, otherHost, otherPort, nowMs) &&
+    rulesFor(policy.allowIndex, otherHost).some((rule) => rule.port === otherPort && !isExpired(rule, nowMs))
 
   const naming = rulesFor(policy.allowIndex, host)
   trace?.({
@@ -103,7 +105,10 @@ function judge(policy: Policy, target: Target, nowMs: number, trace: Trace): Ver
     passed: naming.length > 0,
   })
   if (naming.length === 0) {
-    return { kind: 'denial', denial: withHint({ code: 'host_not_allowed' }, nearMiss(policy, host, port)) }
+    return {
+      kind: 'denial',
+      denial: withHint({ code: 'host_not_allowed' }, nearMiss(policy, host, port, permits)),
+    }
   }
 
   const onPort = naming.filter((rule) => rule.port === port)
@@ -113,7 +118,10 @@ function judge(policy: Policy, target: Target, nowMs: number, trace: Trace): Ver
     passed: onPort.length > 0,
   })
   if (onPort.length === 0) {
-    return { kind: 'denial', denial: withHint({ code: 'port_not_allowed' }, nearMissPort(host, naming)) }
+    return {
+      kind: 'denial',
+      denial: withHint({ code: 'port_not_allowed' }, nearMissPort(host, naming, permits)),
+    }
   }
 
   const inForce = onPort.find((rule) => !isExpired(rule, nowMs))
@@ -125,6 +133,12 @@ function judge(policy: Policy, target: Target, nowMs: number, trace: Trace): Ver
   })
   if (inForce) return { kind: 'rule', rule: inForce }
   return { kind: 'denial', denial: { code: 'rule_expired', ...(expired && { rule: expired }) } }
+}
+
+function findDenying(policy: Policy, host: string, port: number, nowMs: number): Rule | undefined {
+  return rulesFor(policy.denyIndex, host).find(
+    (rule) => (rule.port === undefined || rule.port === port) && !isExpired(rule, nowMs),
+  )
 }
 
 /** The rules that name a host: exact ones first, then wildcards from the longest apex up. */

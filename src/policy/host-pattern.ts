@@ -6,7 +6,7 @@ import { domainToASCII } from 'node:url'
 import { parse as parseSuffix } from 'tldts'
 import { isIPv4Literal, isIPv6Literal } from './authority.ts'
 import { hasNonAscii, parseHostname, type Hostname } from './hostname.ts'
-import { SHARED_TENANT_APEXES } from './shared-tenants.ts'
+import { sharedService } from './shared-tenants.ts'
 
 export type HostPattern =
   | { readonly kind: 'exact'; readonly hostname: Hostname }
@@ -37,7 +37,7 @@ export function coversPattern(outer: HostPattern, inner: HostPattern): boolean {
  * @param use a deny rule may be as broad as it likes: it only takes away
  */
 export function parseHostPattern(text: string, use: 'allow' | 'deny' = 'allow'): HostPatternResult {
-  const slip = commonSlip(text)
+  const slip = commonSlip(text, use)
   if (slip) return slip
   if (!text.includes('*')) return parseExact(text, use)
   if (!text.startsWith('*.') || text.indexOf('*', 1) !== -1) {
@@ -76,48 +76,69 @@ function parseExact(text: string, use: 'allow' | 'deny'): HostPatternResult {
 }
 
 /** The mistakes that people make, each with its mend. */
-function commonSlip(text: string): HostPatternResult | undefined {
+function commonSlip(text: string, use: 'allow' | 'deny'): HostPatternResult | undefined {
   if (text.trim() === '') return refuse('the host is empty', 'write a name such as `cgr.dev`')
-  if (text === '*') return refuse('`*` allows every host on the internet', 'list the hosts one by one')
-  const url = /^[a-z][a-z0-9+.-]*:\/\/(?:[^/?#@]*@)?([^/?#:]*)/i.exec(text)
-  if (url) return refuse('a URL is not a host', `write \`${url[1] || 'cgr.dev'}\``)
-  const bare = text.replace(/^\[|\]$/g, '')
-  if (isIPv4Literal(bare) || isIPv6Literal(bare)) {
+  if (text === '*') {
+    return use === 'allow'
+      ? refuse('`*` allows every host on the internet', 'list the hosts one by one')
+      : refuse(
+          '`*` is every host, and nothing would be left',
+          'deny hosts one by one, or list fewer in `policy.allow`',
+        )
+  }
+  const url = /^(?:[a-z][a-z0-9+.-]*:)?\/\/(?:[^/?#@]*@)?(\[[^\]]*\]|[^/?#:]*)/i.exec(text)
+  if (url) return refuse('a URL is not a host', suggest(url[1] ?? '', use))
+  // A literal, a block or a literal with its port.
+  const bare = text.replace(/\/[0-9]+$/, '').replace(/^\[(.*)\](?::[0-9]*)?$/, '$1')
+  if (isIPv4Literal(bare.replace(/:[0-9]*$/, '')) || isIPv6Literal(bare)) {
     return refuse(
       'rules name hosts, and this is an IP address',
       'write the host name; addresses follow from its DNS answers',
     )
   }
   if (/\s/.test(text)) return refuse('a host has no spaces', 'write one host for each rule')
-  if (hasNonAscii(text))
-    return refuse('a host is written in ASCII', `write \`${domainToASCII(text) || 'its xn-- form'}\``)
-  if (text.includes('/')) return refuse('a host has no path', `write \`${text.slice(0, text.indexOf('/'))}\``)
+  if (hasNonAscii(text)) return refuse('a host is written in ASCII', suggest(domainToASCII(text), use))
+  if (text.includes('/')) return refuse('a host has no path', suggest(text.slice(0, text.indexOf('/')), use))
   const port = /^([^:]+):([0-9]*)$/.exec(text)
-  if (port)
-    return refuse(
-      'the port has a key of its own',
-      `write \`host: ${port[1]}\` and \`port: ${port[2] || '443'}\``,
-    )
+  if (port) {
+    const host = suggestible(port[1] ?? '', use)
+    const lines = `\`host: ${host?.startsWith('*') ? `'${host}'` : host}\` and \`port: ${port[2] || '443'}\``
+    return refuse('the port has a key of its own', host === undefined ? GENERIC_ADVICE : `write ${lines}`)
+  }
   if (text.startsWith('.')) {
     return refuse(
       'a leading dot is ambiguous',
       `write \`*${text}\` for the subdomains, \`${text.slice(1)}\` for the host itself`,
     )
   }
-  if (text.endsWith('.')) return refuse('a host has no trailing dot', `write \`${text.replace(/\.+$/, '')}\``)
+  if (text.endsWith('.')) return refuse('a host has no trailing dot', suggest(text.replace(/\.+$/, ''), use))
   return undefined
+}
+
+const GENERIC_ADVICE = 'write a host name such as `cgr.dev`'
+
+/** `write X`, unless X would be refused in turn. */
+function suggest(host: string, use: 'allow' | 'deny'): string {
+  const better = suggestible(host, use)
+  return better === undefined ? GENERIC_ADVICE : `write \`${better}\``
+}
+
+function suggestible(host: string, use: 'allow' | 'deny'): string | undefined {
+  const result = parseHostPattern(host, use)
+  return result.ok ? formatHostPattern(result.pattern) : undefined
 }
 
 function tooBroad(apex: Hostname): HostPatternResult | undefined {
   // Parsed with a label in front: the question is who owns the names below the apex.
   const below = parseSuffix(`x.${apex}`, { allowPrivateDomains: true })
-  if (!apex.includes('.') || below.publicSuffix === apex) {
+  const registry = below.publicSuffix === apex || below.publicSuffix === `x.${apex}`
+  if (!apex.includes('.') || registry) {
     return refuse(
       `\`*.${apex}\` allows everybody who registers a name under ${apex}`,
       'list the hosts one by one',
     )
   }
-  const shared = SHARED_TENANT_APEXES.find((tenant) => tenant === apex || tenant.endsWith(`.${apex}`))
+  const shared = sharedService(apex, below.isPrivate === true)
   if (shared !== undefined) {
     return refuse(
       `\`*.${apex}\` allows every customer of a shared service (${shared})`,

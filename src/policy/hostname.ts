@@ -1,7 +1,7 @@
 /**
  * Canonical hostnames. There is one spelling of a host in the whole program: lower-case ASCII letters, digits
  * and hyphens in labels of 1 to 63, joined by dots, at most 253 characters, no trailing dot, and a last label
- * that is not all digits (RFC 1123 §2.1: so that no name reads as an IPv4 address). WHATWG URL is not used: it
+ * that is no number (RFC 1123 §2.1: so that no name reads as an IPv4 address). WHATWG URL is not used: it
  * rewrites `0x7f.1`, full-width letters and the like into something else than what was sent.
  */
 
@@ -9,7 +9,8 @@
 export type Hostname = string & { readonly __hostname: unique symbol }
 
 const LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/
-const ALL_DIGITS = /^[0-9]+$/
+/** A last label that inet_aton, and WHATWG URL, take for a number: then the whole is an IPv4 address to them. */
+const NUMBER = /^(?:[0-9]+|0x[0-9a-f]*)$/
 const MAX_HOSTNAME_LENGTH = 253
 
 /** Why a text is not a hostname. */
@@ -38,7 +39,7 @@ export function parseHostname(text: string): HostnameResult {
   const labels = name.split('.')
   if (labels.includes('')) return { ok: false, defect: 'empty_label' }
   if (!labels.every((label) => LABEL.test(label))) return { ok: false, defect: 'bad_label' }
-  if (ALL_DIGITS.test(labels.at(-1) ?? '')) return { ok: false, defect: 'numeric' }
+  if (NUMBER.test(labels.at(-1) ?? '')) return { ok: false, defect: 'numeric' }
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the one place where the brand is made
   return { ok: true, hostname: name as Hostname }
 }

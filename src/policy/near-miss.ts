@@ -34,16 +34,19 @@ export function hintPhrase(hint: Hint): string {
   }
 }
 
+/** Whether a target would be allowed: what is refused itself is no help. */
+export type Permits = (host: string, port: number) => boolean
+
 /** Suggests what a client that asked for `host:port` may have meant; `undefined` when nothing is near. */
-export function nearMiss(policy: Policy, host: string, port: number): Hint | undefined {
+export function nearMiss(policy: Policy, host: string, port: number, permits: Permits): Hint | undefined {
   const listed = policy.elsewhere.find((entry) => entry.hostname === host && entry.port === port)
   if (listed) return { kind: 'preset', value: listed.preset }
-  return typo(policy.allow, host) ?? nearby(policy, host)
+  return typo(policy.allow, host, permits) ?? nearby(policy, host, permits)
 }
 
 /** The near miss for an allowed host on a port that its rules do not name. */
-export function nearMissPort(host: string, rules: readonly Rule[]): Hint | undefined {
-  const rule = rules.find((candidate) => candidate.port !== undefined)
+export function nearMissPort(host: string, rules: readonly Rule[], permits: Permits): Hint | undefined {
+  const rule = rules.find(({ port }) => port !== undefined && permits(host, port))
   return rule ? { kind: 'port', value: `${host}:${rule.port}` } : undefined
 }
 
@@ -51,14 +54,14 @@ const MAX_EDITS = 2
 /** Names this short turn into each other too easily for two edits. */
 const SHORT_NAME = 6
 
-function typo(rules: readonly Rule[], host: string): Hint | undefined {
+function typo(rules: readonly Rule[], host: string, permits: Permits): Hint | undefined {
   let best: { edits: number; value: string } | undefined
   for (const rule of rules) {
     const candidate = rule.host.kind === 'exact' ? rule.host.hostname : graftOnto(rule.host.apex, host)
     if (candidate === undefined || candidate === host) continue
     const limit = candidate.length < SHORT_NAME ? 1 : MAX_EDITS
     const edits = editDistance(host, candidate, Math.min(limit, (best?.edits ?? MAX_EDITS + 1) - 1))
-    if (edits !== undefined) best = { edits, value: candidate }
+    if (edits !== undefined && permits(candidate, rule.port ?? 0)) best = { edits, value: candidate }
     if (best?.edits === 1) break
   }
   return best && { kind: 'typo', value: best.value }
@@ -71,17 +74,19 @@ function graftOnto(apex: string, host: string): string | undefined {
   return own > 0 ? [...labels.slice(0, own), apex].join('.') : undefined
 }
 
-function nearby(policy: Policy, host: string): Hint | undefined {
+function nearby(policy: Policy, host: string, permits: Permits): Hint | undefined {
   for (const parent of parentsOf(host)) {
-    if (policy.allowIndex.exact.has(parent)) return { kind: 'nearby', value: parent }
+    const rules = policy.allowIndex.exact.get(parent) ?? []
+    if (rules.some((rule) => permits(parent, rule.port ?? 0))) return { kind: 'nearby', value: parent }
   }
   // Private suffixes count: two tenants of one storage service are strangers, not siblings.
   const domain = getDomain(host, { allowPrivateDomains: true })
   if (domain === null || isSharedTenant(domain)) return undefined
   let best: { common: number; value: string } | undefined
-  for (const { host: pattern } of policy.allow) {
+  for (const { host: pattern, port } of policy.allow) {
     if (pattern.kind !== 'exact' || getDomain(pattern.hostname, { allowPrivateDomains: true }) !== domain)
       continue
+    if (!permits(pattern.hostname, port ?? 0)) continue
     const common = commonSuffixLength(host, pattern.hostname)
     if (!best || common > best.common) best = { common, value: pattern.hostname }
   }

@@ -42,7 +42,7 @@ export function authorityOf({ host, port }: { host: string; port: number }): str
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }
 
-/** A status line is ASCII: an owner's name from the configuration may not be. */
-function printable(text: string): string {
+/** What a status line can carry: an owner in the configuration may be written in any script. */
+export function printable(text: string): string {
   return text.replace(/[^\x20-\x7e]/g, '?')
 }

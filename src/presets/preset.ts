@@ -70,7 +70,7 @@ export type PresetHostEntry = Preset['hosts'][number]
 export interface PresetDiff {
   readonly added: readonly PresetHostEntry[]
   readonly removed: readonly PresetHostEntry[]
-  /** Same host and port, other notes, protocol or section. */
+  /** Same host and port, other notes or protocol. Headings differ in every edition and say nothing. */
   readonly changed: readonly { readonly before: PresetHostEntry; readonly after: PresetHostEntry }[]
   readonly unchanged: number
 }

@@ -9,6 +9,9 @@ import type { DialTry } from '../audit/attempt.ts'
 /** RFC 8305 §5, "Connection Attempt Delay". */
 export const ATTEMPT_DELAY_MS = 250
 
+/** Addresses tried for one tunnel; no honest host has more, and each try is a record's line. */
+const MAX_TRIES = 16
+
 export type DialOutcome =
   | {
       readonly kind: 'connected'
@@ -37,7 +40,7 @@ export function dialFirst(
   options: DialOptions,
 ): Promise<DialOutcome> {
   const { wire, clock } = options
-  const queue = alternateFamilies(addresses)
+  const queue = alternateFamilies(addresses).slice(0, MAX_TRIES)
   const running = new Map<string, { dialing: Dialing; startedMs: number }>()
   const tries: DialTry[] = []
   const failures: DialFailure[] = []

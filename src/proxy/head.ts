@@ -178,8 +178,8 @@ function checkHead(line: RequestLine, fieldLines: readonly string[]): ConnectHea
 
 function checkFields(fields: ReadonlyMap<string, readonly string[]>, version: string): string | undefined {
   const hosts = fields.get('host')?.length ?? 0
-  if (hosts > 1) return 'more than one Host field (RFC 9112 §3.2)'
-  if (hosts === 0 && version === '1.1') return 'no Host field (RFC 9112 §3.2)'
+  if (hosts > 1) return 'more than one Host field (RFC 9112 section 3.2)'
+  if (hosts === 0 && version === '1.1') return 'no Host field (RFC 9112 section 3.2)'
   if (fields.has('transfer-encoding')) return 'a Transfer-Encoding field on CONNECT'
   const lengths = fields.get('content-length')
   if (lengths && (lengths.length > 1 || lengths[0] !== '0'))

@@ -3,7 +3,7 @@
  * to their user unchanged, and nothing else of the reply. Pure: from a refusal to bytes.
  */
 import { outcome, type OutcomeCode } from '../policy/reasons.ts'
-import { authorityOf, explanation, verbOf, type Refusal } from '../policy/refusal.ts'
+import { authorityOf, explanation, printable, verbOf, type Refusal } from '../policy/refusal.ts'
 import { fatalAlert } from '../tls/alert.ts'
 import type { Attempt } from '../audit/attempt.ts'
 
@@ -48,19 +48,23 @@ export function formatAlert(code: OutcomeCode): Buffer | undefined {
  */
 export function formatPhrase(attempt: Attempt, refusal: Refusal): string {
   const verb = verbOf(refusal)
-  const reason = explanation(refusal)
-  const build = (who: string, why: string): string =>
-    `sallyport ${verb}${who && ` ${who}`}: ${refusal.code}${why && `, ${why}`} (id ${attempt.id})`
+  const why = printable(explanation(refusal))
+  const build = (who: string, reason: string): string =>
+    `sallyport ${verb}${who && ` ${who}`}: ${refusal.code}${reason && `, ${reason}`} (id ${attempt.id})`
   const { target } = attempt
-  const full = target ? authorityOf(target) : ''
-  const bare = target ? withoutUsualPort(target) : ''
-  const phrase = [build(full, reason), build(bare, reason)].find(
-    (candidate) => candidate.length <= MAX_PHRASE_BYTES,
-  )
-  if (phrase !== undefined) return phrase
-  const room = MAX_PHRASE_BYTES - build('x', reason).length + 1
-  return room >= 24 ? build(elide(bare, room), reason) : build(elide(full, 80), elide(reason, 60))
+  const full = build(target ? authorityOf(target) : '', why)
+  if (full.length <= MAX_PHRASE_BYTES) return full
+
+  const who = target ? withoutUsualPort(target) : ''
+  const room =
+    MAX_PHRASE_BYTES - build(who && '-', why && '-').length + (who && '-').length + (why && '-').length
+  if (who.length + why.length <= room) return build(who, why)
+  const whoRoom = Math.max(room - why.length, Math.min(who.length, SHORTEST_HOST))
+  return build(elide(who, whoRoom), elide(why, room - Math.min(who.length, whoRoom)))
 }
+
+/** A host is not shortened below this for the sake of the explanation. */
+const SHORTEST_HOST = 40
 
 /** One sentence for the body: what, which rule, what to do, id. */
 export function formatSentence(attempt: Attempt, refusal: Refusal): string {
