@@ -1,5 +1,8 @@
 import { defineConfig } from 'vitest/config'
 
+/** Linux on x64 or arm64; elsewhere the portable wire is the only one. */
+const kernelWire = process.platform === 'linux' && ['x64', 'arm64'].includes(process.arch)
+
 export default defineConfig({
   test: {
     projects: [
@@ -8,6 +11,16 @@ export default defineConfig({
           name: 'unit',
           include: ['test/**/*.test.ts'],
           exclude: ['test/e2e/**'],
+          testTimeout: 20_000,
+          hookTimeout: 20_000,
+        },
+      },
+      {
+        // The tests that open sockets, once more on the kernel wire.
+        test: {
+          name: 'kernel',
+          include: kernelWire ? ['test/hostile/**/*.test.ts', 'test/proxy/**/*.test.ts'] : [],
+          env: { SALLYPORT_TEST_WIRE: 'kernel' },
           testTimeout: 20_000,
           hookTimeout: 20_000,
         },

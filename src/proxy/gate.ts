@@ -80,7 +80,7 @@ export function createGate(
 
   async function drain(): Promise<void> {
     draining = true
-    await Promise.all(listeners.map((listener) => listener.close()))
+    // Set up before anything is waited for: a second stop() may come in the same breath.
     const deadline = new Promise<void>((resolve) => {
       const cancel = services.clock.setTimer(resolve, options.drainTimeoutMs)
       hurry = () => {
@@ -88,6 +88,7 @@ export function createGate(
         resolve()
       }
     })
+    await Promise.all(listeners.map((listener) => listener.close()))
     await Promise.race([idle(), deadline])
     hurry()
     services.tunnels.closeAll('drain_timeout')

@@ -1,6 +1,7 @@
 /**
  * The request head, strictly (RFC 9112): CRLF line ends, tokens, no folding, no control bytes, bounded. The same on
- * every wire. Pure: bytes in, verdict out. Whatever this parser accepts, Node's accepts with the same meaning.
+ * every wire. Pure: bytes in, verdict out. Whatever this parser and `parseAuthority` accept, Node's parser accepts with
+ * the same meaning.
  */
 import type { RefusalCode } from '../policy/reasons.ts'
 

@@ -26,16 +26,21 @@ export class TunnelRegistry {
     return this.#open.values()
   }
 
+  /** How many tunnels, and attempts on their way to one, the client has. */
+  ofClient(client: string): number {
+    return this.#perClient.get(client) ?? 0
+  }
+
   /** Takes one of the client's places; false when it has none left. Each success needs a {@link release}. */
   reserve(client: string): boolean {
-    const count = this.#perClient.get(client) ?? 0
+    const count = this.ofClient(client)
     if (count >= this.#maxPerClient) return false
     this.#perClient.set(client, count + 1)
     return true
   }
 
   release(client: string): void {
-    const count = this.#perClient.get(client) ?? 0
+    const count = this.ofClient(client)
     if (count > 1) this.#perClient.set(client, count - 1)
     else this.#perClient.delete(client)
   }

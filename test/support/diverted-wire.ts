@@ -2,7 +2,6 @@
  * The portable wire, except that what is dialled never leaves the machine: the address that the gate chose is noted,
  * and the connection goes to a local server instead, or fails as told. So the tests can use public addresses.
  */
-import { createPortableWire } from '../../src/wire/portable/wire.ts'
 import type { Connection, Dialing, DialFailure, Listener, Relay, Wire } from '../../src/wire/types.ts'
 
 export interface Dialled {
@@ -11,16 +10,20 @@ export interface Dialled {
 }
 
 export class DivertedWire implements Wire {
-  readonly name = 'portable'
+  get name(): Wire['name'] {
+    return this.#inner.name
+  }
+
   readonly dialled: Dialled[] = []
   /** Connections that were accepted, in order. */
   readonly accepted: Connection[] = []
   /** Addresses whose dial fails, and how; `silence` is one that never answers. */
   readonly failures = new Map<string, DialFailure | 'silence'>()
-  readonly #inner = createPortableWire()
+  readonly #inner: Wire
   readonly #localPort: number
 
-  constructor(localPort: number) {
+  constructor(inner: Wire, localPort: number) {
+    this.#inner = inner
     this.#localPort = localPort
   }
 

@@ -3,6 +3,7 @@ import { createGate, loadConfig, type AssembledGate, type Config, type Seams } f
 import { readBundledPresets } from '../../src/presets/bundled.ts'
 import { AuditLog } from './audit-log.ts'
 import { within } from './deadline.ts'
+import { testWire } from './test-wire.ts'
 
 export interface TestGate {
   readonly port: number
@@ -27,6 +28,7 @@ export async function startGate(
   const audit = new AuditLog()
   const bugs: unknown[] = []
   const parts = createGate(adapt?.(config) ?? config, {
+    wire: await testWire(),
     ...seams,
     sinks: [audit],
     onBug: (error) => bugs.push(error),

@@ -8,6 +8,7 @@ import { DnsServer } from './dns-server.ts'
 import { addresses, NODATA } from './dns-scripts.ts'
 import { DivertedWire } from './diverted-wire.ts'
 import { EchoServer } from './echo-server.ts'
+import { testWire } from './test-wire.ts'
 import { startGate, type TestGate, type TestGateOptions } from './gate.ts'
 import { RawClient } from './raw-client.ts'
 
@@ -36,7 +37,7 @@ export interface Lab {
 export async function openLab(): Promise<Lab> {
   const dns = await DnsServer.start()
   const upstream = await EchoServer.start()
-  const wire = new DivertedWire(upstream.port)
+  const wire = new DivertedWire(await testWire(), upstream.port)
   const gates: TestGate[] = []
   const clients: RawClient[] = []
   onTestFinished(async () => {
