@@ -30,7 +30,7 @@ export interface Lab {
   /** A gate that allows `cgr.dev` and `registry.npmjs.org` on port 443 and requires SNI, unless told otherwise. */
   gate(settings?: LabSettings, options?: TestGateOptions): Promise<TestGate>
   /** A client of that gate. */
-  client(gate: TestGate): Promise<RawClient>
+  client(gate: TestGate, options?: { localAddress?: string }): Promise<RawClient>
 }
 
 /** Opens a lab for the running test; it closes with it. */
@@ -65,8 +65,8 @@ export async function openLab(): Promise<Lab> {
       gates.push(gate)
       return gate
     },
-    async client(gate) {
-      const client = await RawClient.connect(gate.port)
+    async client(gate, options) {
+      const client = await RawClient.connect(gate.port, options)
       clients.push(client)
       return client
     },

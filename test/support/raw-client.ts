@@ -44,8 +44,8 @@ export class RawClient {
     })
   }
 
-  static async connect(port: number, host = '127.0.0.1'): Promise<RawClient> {
-    const socket = connect({ host, port, noDelay: true, allowHalfOpen: true })
+  static async connect(port: number, options: { localAddress?: string } = {}): Promise<RawClient> {
+    const socket = connect({ host: '127.0.0.1', port, noDelay: true, allowHalfOpen: true, ...options })
     const client = new RawClient(socket)
     await within(
       new Promise<void>((resolve, reject) => {
