@@ -91,10 +91,12 @@ function combine(lookups: Settled): Resolution | undefined {
     lookup?.result.kind === 'answer' ? [{ ...lookup, result: lookup.result }] : [],
   )
   if (used.length === 0) return undefined
+  // The cache's own array where it is the only one: what has vetted it knows it again.
+  const single = used.length === 1 ? used[0] : undefined
   return {
     kind: 'resolved',
     evidence: {
-      answers: used.flatMap((lookup) => lookup.result.addresses),
+      answers: single ? single.result.addresses : used.flatMap((lookup) => lookup.result.addresses),
       ttlSeconds: Math.min(...used.map((lookup) => lookup.result.ttlSeconds)),
       ageSeconds: Math.round(Math.max(...used.map((lookup) => lookup.ageMs))) / 1000,
       source: SOURCES.find((source) => used.some((lookup) => lookup.source === source)) ?? 'miss',

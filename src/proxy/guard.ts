@@ -25,12 +25,16 @@ export function createGuard(options: GuardOptions): Guard {
   const ownAddresses = options.ownAddresses ?? readInterfaces
   let own: ReadonlySet<string> = new Set()
   let readAtMs = Number.NEGATIVE_INFINITY
+  /** Answers that passed, by identity: one cached answer serves many tunnels, and is looked at once. */
+  let passed = new WeakMap<readonly string[], number>()
   return (addresses, port) => {
     const now = options.clock.monotonicMs()
     if (now - readAtMs >= OWN_ADDRESSES_KEPT_MS) {
       own = ownAddresses()
       readAtMs = now
+      passed = new WeakMap()
     }
+    if (passed.get(addresses) === port) return undefined
     for (const address of addresses) {
       if (isOwnListener(address, port, own, options.listeners())) {
         return refusal('address_prohibited', { detail: `${address} port ${port} is this proxy itself` })
@@ -40,6 +44,7 @@ export function createGuard(options: GuardOptions): Guard {
         return refusal('address_prohibited', { detail: `${address} is ${verdict.name}` })
       }
     }
+    passed.set(addresses, port)
     return undefined
   }
 }

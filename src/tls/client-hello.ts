@@ -99,31 +99,27 @@ const SUPPORTED_VERSIONS = 43
 export function parseClientHello(body: Buffer): ClientHello | HelloRefusal {
   const reader = new Reader(body)
   const legacyVersion = reader.uint(2)
-  reader.take(32) // random
-  const sessionId = reader.vector(1)
-  const suites = reader.vector(2)
-  const compression = reader.vector(1)
-  if (
-    !reader.ok ||
-    sessionId.length > 32 ||
-    suites.length < 2 ||
-    suites.length % 2 !== 0 ||
-    compression.length < 1
-  ) {
+  reader.skip(32) // random
+  const sessionId = reader.skip(reader.uint(1))
+  const suites = reader.skip(reader.uint(2))
+  const compression = reader.skip(reader.uint(1))
+  if (!reader.ok || sessionId > 32 || suites < 2 || suites % 2 !== 0 || compression < 1) {
     return refuse('sni_malformed', 'the ClientHello ends early')
   }
   const found: Found = { alpn: [], versions: [versionName(legacyVersion)] }
   if (reader.left === 0) return { kind: 'hello', serverName: undefined, alpn: [], versions: found.versions }
 
-  const extensions = new Reader(reader.vector(2))
-  if (!reader.ok || reader.left > 0)
+  const length = reader.uint(2)
+  if (!reader.ok || length !== reader.left) {
     return refuse('sni_malformed', 'lengths in the ClientHello do not add up')
-  while (extensions.left > 0) {
-    const type = extensions.uint(2)
-    const data = extensions.vector(2)
-    if (!extensions.ok) return refuse('sni_malformed', 'an extension ends early')
-    const defect = readExtension(type, data, found)
+  }
+  while (reader.left > 0) {
+    const type = reader.uint(2)
+    const end = reader.endOf(reader.uint(2))
+    if (!reader.ok) return refuse('sni_malformed', 'an extension ends early')
+    const defect = readExtension(type, reader, end, found)
     if (defect !== undefined) return refuse('sni_malformed', defect)
+    reader.jump(end)
   }
   return { kind: 'hello', serverName: found.serverName, alpn: found.alpn, versions: found.versions }
 }
@@ -134,36 +130,47 @@ interface Found {
   versions: readonly string[]
 }
 
-function readExtension(type: number, data: Buffer, found: Found): string | undefined {
+/** Reads the extension that ends at `end`; says what is wrong with a server name. */
+function readExtension(type: number, reader: Reader, end: number, found: Found): string | undefined {
   if (type === SERVER_NAME) {
     if (found.serverName !== undefined) return 'two server_name extensions'
-    const name = parseServerName(data)
+    const name = readServerName(reader, end)
     if ('defect' in name) return name.defect
     found.serverName = name.hostname
   } else if (type === ALPN) {
-    const protocols = new Reader(new Reader(data).vector(2))
+    reader.skip(2)
     const names: string[] = []
-    while (protocols.left > 0 && protocols.ok && names.length < 8)
-      names.push(protocols.vector(1).toString('latin1'))
+    while (reader.at < end && names.length < MAX_LISTED) {
+      const length = reader.uint(1)
+      if (reader.endOf(length) > end) break
+      names.push(reader.text(length))
+    }
     found.alpn = names
   } else if (type === SUPPORTED_VERSIONS) {
-    const versions = new Reader(new Reader(data).vector(1))
+    reader.skip(1)
     const names: string[] = []
-    while (versions.left > 1) names.push(versionName(versions.uint(2)))
-    found.versions = names.filter((name) => name !== GREASE).slice(0, 8)
+    while (reader.at + 1 < end && names.length < MAX_LISTED) {
+      const name = versionName(reader.uint(2))
+      if (name !== GREASE) names.push(name)
+    }
+    found.versions = names
   }
   return undefined
 }
 
-function parseServerName(data: Buffer): { hostname: Hostname } | { defect: string } {
-  const outer = new Reader(data)
-  const list = new Reader(outer.vector(2))
-  const type = list.uint(1)
-  const name = list.vector(2)
-  if (!outer.ok || !list.ok || outer.left > 0) return { defect: 'lengths in server_name do not add up' }
-  if (list.left > 0) return { defect: 'more than one server name' }
+/** Entries of an offer that a record lists. */
+const MAX_LISTED = 8
+
+function readServerName(reader: Reader, end: number): { hostname: Hostname } | { defect: string } {
+  const listEnd = reader.endOf(reader.uint(2))
+  const type = reader.uint(1)
+  const length = reader.uint(2)
+  const nameEnd = reader.endOf(length)
+  if (!reader.ok || listEnd !== end || nameEnd > end)
+    return { defect: 'lengths in server_name do not add up' }
+  if (nameEnd < end) return { defect: 'more than one server name' }
   if (type !== 0) return { defect: 'a server name that is no host_name' }
-  const hostname = parseHostname(name.toString('latin1'))
+  const hostname = parseHostname(reader.text(length))
   return hostname.ok
     ? { hostname: hostname.hostname }
     : { defect: `the server name is no hostname: ${hostname.defect}` }
@@ -184,10 +191,10 @@ function versionName(number: number): string {
   return VERSIONS.get(number) ?? `0x${number.toString(16).padStart(4, '0')}`
 }
 
-/** Reads big-endian fields; past the end it reads nothing and `ok` turns false. */
+/** Reads big-endian fields in place; past the end it reads nothing and `ok` turns false. */
 class Reader {
   ok = true
-  #at = 0
+  at = 0
   readonly #bytes: Buffer
 
   constructor(bytes: Buffer) {
@@ -195,26 +202,37 @@ class Reader {
   }
 
   get left(): number {
-    return this.ok ? this.#bytes.length - this.#at : 0
-  }
-
-  take(length: number): Buffer {
-    if (!this.ok || length > this.#bytes.length - this.#at) {
-      this.ok = false
-      return Buffer.alloc(0)
-    }
-    this.#at += length
-    return this.#bytes.subarray(this.#at - length, this.#at)
+    return this.ok ? this.#bytes.length - this.at : 0
   }
 
   uint(width: 1 | 2): number {
-    const bytes = this.take(width)
-    return this.ok ? bytes.readUIntBE(0, width) : 0
+    const from = this.at
+    if (this.skip(width) !== width || !this.ok) return 0
+    return width === 1 ? this.#bytes.readUInt8(from) : this.#bytes.readUInt16BE(from)
   }
 
-  /** A vector with its length in front, in `width` bytes. */
-  vector(width: 1 | 2): Buffer {
-    return this.take(this.uint(width))
+  /** Passes over `length` bytes, and gives the length back. */
+  skip(length: number): number {
+    this.jump(this.endOf(length))
+    return length
+  }
+
+  /** Where `length` bytes from here end; not `ok` when that is past the end. */
+  endOf(length: number): number {
+    const end = this.at + length
+    if (end > this.#bytes.length) this.ok = false
+    return end
+  }
+
+  jump(to: number): void {
+    if (this.ok) this.at = to
+  }
+
+  /** The next `length` bytes, one character for each. */
+  text(length: number): string {
+    const from = this.at
+    this.skip(length)
+    return this.ok ? this.#bytes.toString('latin1', from, from + length) : ''
   }
 }
 
