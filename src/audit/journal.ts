@@ -16,7 +16,7 @@ export interface Audit {
    * Whether what was recorded so far is written; waits for it while `audit.onError` is `deny`, so that a tunnel whose
    * opening cannot be recorded carries nothing.
    */
-  written(): Promise<boolean>
+  written(): true | Promise<boolean>
 }
 
 /** How long a tunnel waits for the record of its opening; a sink slower than this counts as failing. */
@@ -67,10 +67,12 @@ export class Journal implements Audit {
     this.#logger[level](fields, message)
   }
 
-  async written(): Promise<boolean> {
-    if (this.#options.onError === 'continue') return true
-    for (const sink of this.#options.sinks) if (!(await sink.written(WRITE_TIMEOUT_MS))) return false
-    return true
+  written(): true | Promise<boolean> {
+    const { onError, sinks } = this.#options
+    const [only] = sinks
+    if (onError === 'continue' || !only) return true
+    if (sinks.length === 1) return only.written(WRITE_TIMEOUT_MS)
+    return Promise.all(sinks.map((sink) => sink.written(WRITE_TIMEOUT_MS))).then((all) => all.every(Boolean))
   }
 
   async flush(timeoutMs: number): Promise<boolean> {

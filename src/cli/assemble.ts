@@ -1,9 +1,11 @@
 /** The one place where the parts are put together. Everything that can be replaced comes in through `Seams`. */
+import { LRUCache } from 'lru-cache'
 import { createEventIds } from '../audit/event-id.ts'
 import { Journal } from '../audit/journal.ts'
 import type { AuditSink } from '../audit/sinks.ts'
 import { systemClock, type Clock } from '../clock.ts'
 import type { Config } from '../config/load.ts'
+import { inBlocks } from '../policy/addresses.ts'
 import { DnsCache } from '../dns/cache.ts'
 import { createQuery, type Query } from '../dns/query.ts'
 import { createResolver } from '../dns/resolver.ts'
@@ -62,7 +64,7 @@ export function assembleGate(config: Config, seams: Seams = {}): AssembledGate {
       audit: journal,
       tunnels,
       nextId: createEventIds(() => clock.wallMs()),
-      clientsAllowed: config.clients.allow,
+      clientAllowed: remembering((address) => inBlocks(address, config.clients.allow)),
       requireSni: config.sni === 'require',
       limits,
       draining: () => self.draining,
@@ -70,4 +72,16 @@ export function assembleGate(config: Config, seams: Seams = {}): AssembledGate {
     }),
   )
   return { gate, journal, wire, cache, tunnels }
+}
+
+/** Remembers answers for the addresses seen lately; the same few clients ask all day. */
+function remembering(ask: (address: string) => boolean): (address: string) => boolean {
+  const answers = new LRUCache<string, boolean>({ max: 4096 })
+  return (address) => {
+    const known = answers.get(address)
+    if (known !== undefined) return known
+    const answer = ask(address)
+    answers.set(address, answer)
+    return answer
+  }
 }

@@ -20,8 +20,8 @@ export type Resolution =
   /** `detail` is what went wrong, in words; absent where the code says it all. */
   | { readonly kind: 'failed'; readonly code: ResolveFailure; readonly detail?: string }
 
-/** Resolves a canonical hostname. Never rejects. */
-export type Resolve = (host: string) => Promise<Resolution>
+/** Resolves a canonical hostname: at once where the answer is known, else with a promise that never rejects. */
+export type Resolve = (host: string) => Resolution | Promise<Resolution>
 
 export interface ResolverOptions {
   /** Static answers by host; a host in here is never asked for. */
@@ -37,20 +37,29 @@ export interface ResolverOptions {
 const RESOLUTION_DELAY_MS = 50
 
 export function createResolver(cache: DnsCache, clock: Clock, options: ResolverOptions): Resolve {
-  const hosts = new Map(Object.entries(options.hosts))
-  return async (host) => {
+  const hosts = new Map(
+    Object.entries(options.hosts).map(([host, answers]): [string, Resolution] => [
+      host,
+      { kind: 'resolved', evidence: { answers, source: 'static' } },
+    ]),
+  )
+  return (host) => {
     const fixed = hosts.get(host)
-    if (fixed) return { kind: 'resolved', evidence: { answers: fixed, source: 'static' } }
+    if (fixed) return fixed
     const asked = [cache.lookup(host, 'AAAA'), cache.lookup(host, 'A')] as const
-    const lookups = await settle(asked, clock, options.deadlineMs)
-    return combine(lookups) ?? serveStale(cache, host, lookups) ?? explain(lookups)
+    const conclude = (lookups: Settled): Resolution =>
+      combine(lookups) ?? serveStale(cache, host, lookups) ?? explain(lookups)
+    const known = asked.flatMap((lookup) => (lookup instanceof Promise ? [] : [lookup]))
+    return known.length === asked.length
+      ? conclude(known)
+      : settle(asked, clock, options.deadlineMs).then(conclude)
   }
 }
 
 /** The lookups that arrived in time; a missing one is still pending. */
 type Settled = readonly (Lookup | undefined)[]
 
-async function settle(
+function settle(
   asked: readonly (Lookup | Promise<Lookup>)[],
   clock: Clock,
   deadlineMs: number,
@@ -58,7 +67,6 @@ async function settle(
   const settled: (Lookup | undefined)[] = asked.map((lookup) =>
     lookup instanceof Promise ? undefined : lookup,
   )
-  if (!settled.includes(undefined)) return settled
   return new Promise((resolve) => {
     let cancelDelay: (() => void) | undefined
     const finish = (): void => {

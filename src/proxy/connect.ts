@@ -6,7 +6,6 @@ import type { Attempt } from '../audit/attempt.ts'
 import type { Audit } from '../audit/journal.ts'
 import type { Clock } from '../clock.ts'
 import type { Resolve } from '../dns/resolver.ts'
-import { inBlocks, type AddressBlock } from '../policy/addresses.ts'
 import { parseAuthority } from '../policy/authority.ts'
 import { decide, type Target } from '../policy/decide.ts'
 import { outcome, type OutcomeCode } from '../policy/reasons.ts'
@@ -31,7 +30,8 @@ export interface Services {
   readonly audit: Audit
   readonly tunnels: TunnelRegistry
   readonly nextId: () => string
-  readonly clientsAllowed: readonly AddressBlock[]
+  /** Whether a client address lies in `clients.allow`. */
+  readonly clientAllowed: (address: string) => boolean
   readonly requireSni: boolean
   readonly limits: RelayLimits & {
     readonly headTimeoutMs: number
@@ -120,7 +120,8 @@ async function openTunnel(
     if (denied) return denied
 
     services.audit.record({ kind: 'opened', attempt })
-    if (!(await services.audit.written())) return await closeUnrecorded(client, attempt, services)
+    const written = services.audit.written()
+    if (written !== true && !(await written)) return await closeUnrecorded(client, attempt, services)
     relay(client, upstream, attempt, services, onEnd)
     relaying = true
     return 'relaying'
@@ -138,11 +139,11 @@ type WellFormed = ConnectHead & { readonly rest: Buffer }
 async function readHead(
   client: Connection,
   attempt: Attempt,
-  { clock, limits, clientsAllowed }: Services,
+  { clock, limits, clientAllowed }: Services,
 ): Promise<Step<WellFormed> | 'silent'> {
   const parser = new HeadParser()
   const deadline = attempt.startedMs + limits.headTimeoutMs
-  const stranger = !inBlocks(client.remote.address, clientsAllowed)
+  const stranger = !clientAllowed(client.remote.address)
   // A stranger is refused as one, whatever is wrong with the request besides; its target is worth recording.
   const refused = (why: Refusal): Refusal =>
     stranger ? refusal('client_not_allowed', { detail: `from ${client.remote.address}` }) : why
@@ -200,7 +201,8 @@ async function connectTo(
 ): Promise<Step<Upstream>> {
   let addresses: readonly string[] = [target.host]
   if (target.kind === 'name') {
-    const resolution = await Promise.race([resolve(target.host), client.gone])
+    const known = resolve(target.host)
+    const resolution = known instanceof Promise ? await Promise.race([known, client.gone]) : known
     if (!resolution) return refusal('client_gone', { detail: 'during DNS' })
     if (resolution.kind === 'failed') {
       return refusal(resolution.code, resolution.detail === undefined ? {} : { detail: resolution.detail })
@@ -215,7 +217,7 @@ async function connectTo(
     wire,
     clock,
     timeoutMs: limits.dialTimeoutMs,
-    aborted: client.gone,
+    client,
   })
   if (dialled.kind === 'aborted') return refusal('client_gone', { detail: 'during the dial' })
   attempt.tries = dialled.tries

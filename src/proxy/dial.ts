@@ -30,8 +30,8 @@ export interface DialOptions {
   readonly wire: Pick<Wire, 'dial'>
   readonly clock: Clock
   readonly timeoutMs: number
-  /** Settles when nobody waits any more. */
-  readonly aborted: Promise<void>
+  /** Who waits: when it is gone, so is the reason to go on. */
+  readonly client: Pick<Connection, 'gone'>
 }
 
 export function dialFirst(
@@ -91,7 +91,7 @@ export function dialFirst(
       }
       settle({ kind: 'failed', code: 'connect_timeout', tries })
     }, options.timeoutMs)
-    void options.aborted.then(() => {
+    void options.client.gone.then(() => {
       if (!settled) settle({ kind: 'aborted' })
     })
     next()

@@ -18,7 +18,7 @@ function setUp(options: { staleOnErrorMs?: number; hosts?: Record<string, string
   /** Starts a lookup and tells where it stands. */
   const start = () => {
     const state: { resolution?: Resolution } = {}
-    void resolve('cgr.dev').then((resolution) => {
+    void Promise.resolve(resolve('cgr.dev')).then((resolution) => {
       state.resolution = resolution
     })
     return state

@@ -11,18 +11,14 @@ import {
   MSG_NOSIGNAL,
   SHUT_WR,
 } from './libc.ts'
-import type { Reactor, Watcher } from './reactor.ts'
+import { SCRATCH_BYTES, type Reactor, type Watcher } from './reactor.ts'
 
 /** What a connection is watched for; EPOLLOUT joins only while bytes wait to be sent. */
 export const WATCH_READ = EPOLLIN | EPOLLRDHUP | EPOLLET
 export const WATCH_BOTH = WATCH_READ | EPOLLOUT
 
-const READ_BYTES = 16 * 1024
 /** How much a refused client may still send before the politeness ends. */
 const MAX_DISCARD_BYTES = 256 * 1024
-
-/** Read into, then copied out of: one buffer for every connection. */
-const scratch = Buffer.allocUnsafeSlow(READ_BYTES)
 
 /** What a relay needs of a connection that it takes over. */
 export interface Handover {
@@ -182,19 +178,19 @@ export class KernelConnection implements Connection, Watcher {
     if (this.#ended) return { kind: 'end' }
     if (!this.#readable) return undefined
     const count = this.#receive()
-    if (count > 0) return { kind: 'data', bytes: Buffer.from(scratch.subarray(0, count)) }
+    if (count > 0) return { kind: 'data', bytes: Buffer.from(this.#reactor.scratch.subarray(0, count)) }
     if (count === 0) return { kind: 'end' }
     return this.#broken === undefined ? undefined : { kind: 'broken', code: this.#broken }
   }
 
   /** recv(2) into the scratch buffer: a count, 0 at the end, -1 with nothing there or broken. */
   #receive(): number {
-    const { libc } = this.#reactor
+    const { libc, scratch } = this.#reactor
     for (;;) {
-      const count = libc.recv(this.#fd, scratch, READ_BYTES, 0)
+      const count = libc.recv(this.#fd, scratch, SCRATCH_BYTES, 0)
       if (count > 0) {
         // A short read has emptied the socket (epoll(7)); a FIN that was announced still has to be read.
-        if (count < READ_BYTES && !this.#finSeen) this.#readable = false
+        if (count < SCRATCH_BYTES && !this.#finSeen) this.#readable = false
         return count
       }
       if (count === 0) {

@@ -21,6 +21,8 @@ export interface Watcher {
   onFault(slot: number): void
 }
 
+/** One recv(2): a request head, a ClientHello, a small piece. */
+export const SCRATCH_BYTES = 16 * 1024
 const EVENTS_PER_CALL = 256
 /** epoll_wait calls in one turn of Node's loop: timers, DNS and signals must get theirs. */
 const ROUNDS_PER_TURN = 8
@@ -28,6 +30,8 @@ const FIRST_CAPACITY = 1024
 
 export class Reactor {
   readonly libc: Libc
+  /** Read into, then sent or copied out of before anybody else reads: one buffer for every connection. */
+  readonly scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES)
   /** Monotonic milliseconds, read once a turn. */
   nowMs = performance.now()
   readonly #epoll: number

@@ -22,12 +22,10 @@ import {
   SPLICE_F_NONBLOCK,
 } from './libc.ts'
 import { PIPE_BYTES, type Pipe, type PipePool } from './pipes.ts'
-import type { Reactor, Watcher } from './reactor.ts'
+import { SCRATCH_BYTES, type Reactor, type Watcher } from './reactor.ts'
 
-const SMALL_BYTES = 16 * 1024
 /** Reads of one direction before the others get a turn. */
 const READS_PER_TURN = 32
-const scratch = Buffer.allocUnsafeSlow(SMALL_BYTES)
 /** `struct linger { on: 1, seconds: 0 }`: close(2) then resets. */
 const RESET_ON_CLOSE = new Int32Array([1, 0])
 
@@ -157,11 +155,11 @@ export class KernelRelay implements Relay, Watcher {
 
   /** A small piece: recv and send. False when the source is broken. */
   #copy(flow: Flow): boolean {
-    const { libc } = this.#reactor
-    const count = libc.recv(this.#reactor.fd(flow.source), scratch, SMALL_BYTES, 0)
+    const { libc, scratch } = this.#reactor
+    const count = libc.recv(this.#reactor.fd(flow.source), scratch, SCRATCH_BYTES, 0)
     if (count <= 0) return this.#nothingRead(flow, count)
     // A short read has emptied the socket (epoll(7)).
-    if (count < SMALL_BYTES) flow.readable = flow.finSeen
+    if (count < SCRATCH_BYTES) flow.readable = flow.finSeen
     else flow.bulk = true
     const sent = libc.send(this.#reactor.fd(flow.sink), scratch, count, MSG_NOSIGNAL)
     if (sent > 0) flow.bytes += sent

@@ -5,7 +5,7 @@
 import type { Connection, Wire } from '../types.ts'
 
 const BYTES_EACH_WAY = 4 * 1024 * 1024
-const CHUNK = Buffer.alloc(1024 * 1024, 'sallyport')
+const CHUNK = Buffer.alloc(256 * 1024, 'sallyport')
 /** Ten times what it takes on a slow machine. */
 const DEADLINE_MS = 2000
 
@@ -46,16 +46,21 @@ async function runTunnel(wire: Wire, open: Connection[]): Promise<string | undef
   }
 }
 
-/** Sends everything and FIN one way, and counts what arrives at the other end. */
+/** Sends everything and FIN one way, piece by piece, and counts what arrives at the other end. */
 async function exchange(from: Connection, to: Connection): Promise<number> {
-  for (let sent = 0; sent < BYTES_EACH_WAY; sent += CHUNK.length) from.write(CHUNK)
-  from.end()
   let received = 0
-  for (;;) {
-    const read = await to.read(DEADLINE_MS)
-    if (read.kind !== 'data') return received
-    received += read.bytes.length
+  for (let sent = CHUNK.length; sent <= BYTES_EACH_WAY; sent += CHUNK.length) {
+    from.write(CHUNK)
+    if (sent === BYTES_EACH_WAY) from.end()
+    // The next piece leaves when this one has come through, so that nothing piles up in memory.
+    while (received < sent) {
+      const read = await to.read(DEADLINE_MS)
+      if (read.kind !== 'data') return received
+      received += read.bytes.length
+    }
   }
+  const end = await to.read(DEADLINE_MS)
+  return end.kind === 'end' ? received : -1
 }
 
 async function acceptOne(wire: Wire) {

@@ -1,6 +1,7 @@
 /** `struct sockaddr_in` (ip(7)) and `struct sockaddr_in6` (ipv6(7)). */
 import { endianness } from 'node:os'
 import ipaddr from 'ipaddr.js'
+import { LRUCache } from 'lru-cache'
 import type { Endpoint } from '../types.ts'
 import { AF_INET, AF_INET6 } from './libc.ts'
 
@@ -13,7 +14,22 @@ export interface SocketAddress {
   readonly bytes: Buffer
 }
 
-/** The address to bind or connect to. `address` is an IP literal. */
+/** Encodes an IP literal and a port to bind or connect to; the bytes must not be written to. Throws on anything else. */
+export type EncodeAddress = (address: string, port: number) => SocketAddress
+
+/** Keeps the addresses encoded lately: the same few hosts are dialled all day. */
+export function createAddressEncoder(): EncodeAddress {
+  const encoded = new LRUCache<string, SocketAddress>({ max: 256 })
+  return (address, port) => {
+    const key = `${address} ${port}`
+    const known = encoded.get(key)
+    if (known) return known
+    const made = encodeAddress(address, port)
+    encoded.set(key, made)
+    return made
+  }
+}
+
 export function encodeAddress(address: string, port: number): SocketAddress {
   const six = address.includes(':')
   const bytes = Buffer.alloc(six ? MAX_SOCKADDR_BYTES : IPV4_BYTES)

@@ -30,7 +30,13 @@ import {
 import { PipePool } from './pipes.ts'
 import { Reactor, type Watcher } from './reactor.ts'
 import { KernelRelay } from './relay.ts'
-import { decodeAddress, encodeAddress, MAX_SOCKADDR_BYTES } from './sockaddr.ts'
+import {
+  createAddressEncoder,
+  decodeAddress,
+  MAX_SOCKADDR_BYTES,
+  type EncodeAddress,
+  type SocketAddress,
+} from './sockaddr.ts'
 
 const BACKLOG = 4096
 /** Connections taken in one turn before the others get theirs. */
@@ -59,6 +65,7 @@ export interface KernelWire extends Wire {
 export function createKernelWire(libc: Libc, options: KernelWireOptions): KernelWire {
   const reactor = new Reactor(libc, options.onBug)
   const pipes = new PipePool(libc)
+  const encode = createAddressEncoder()
   return {
     name: 'kernel',
     get usage() {
@@ -67,10 +74,18 @@ export function createKernelWire(libc: Libc, options: KernelWireOptions): Kernel
     listen(address, onConnection) {
       // Inside a promise, so that a failure is a rejection as on every wire.
       return new Promise((resolve) => {
-        resolve(new KernelListener(reactor, address, onConnection, options))
+        resolve(
+          new KernelListener(
+            reactor,
+            encode(address.host, address.port),
+            address.host,
+            onConnection,
+            options,
+          ),
+        )
       })
     },
-    dial: (address, port) => dial(reactor, address, port),
+    dial: (address, port) => dial(reactor, encode, address, port),
     relay(client, upstream, limits, onEnd) {
       return new KernelRelay(reactor, pipes, own(client).release(), own(upstream).release(), limits, onEnd)
     },
@@ -97,7 +112,8 @@ class KernelListener implements Listener, Watcher {
 
   constructor(
     reactor: Reactor,
-    address: { host: string; port: number },
+    { family, bytes }: SocketAddress,
+    host: string,
     onConnection: (connection: Connection) => void,
     options: KernelWireOptions,
   ) {
@@ -105,12 +121,11 @@ class KernelListener implements Listener, Watcher {
     this.#onConnection = onConnection
     this.#options = options
     const { libc } = reactor
-    const { family, bytes } = encodeAddress(address.host, address.port)
     const fd = libc.socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
     if (fd < 0) throw systemError(libc, 'socket')
     setOption(libc, fd, SOL_SOCKET, SO_REUSEADDR, 1)
     if (options.reusePort) setOption(libc, fd, SOL_SOCKET, SO_REUSEPORT, 1)
-    if (family === AF_INET6) setOption(libc, fd, IPPROTO_IPV6, IPV6_V6ONLY, address.host === '::' ? 0 : 1)
+    if (family === AF_INET6) setOption(libc, fd, IPPROTO_IPV6, IPV6_V6ONLY, host === '::' ? 0 : 1)
     // Accepted sockets inherit these.
     setOption(libc, fd, IPPROTO_TCP, TCP_NODELAY, 1)
     setOption(libc, fd, SOL_SOCKET, SO_KEEPALIVE, 1)
@@ -121,7 +136,7 @@ class KernelListener implements Listener, Watcher {
       throw error
     }
     libc.getsockname(fd, this.#address, this.#length)
-    this.endpoint = { address: address.host, port: decodeAddress(this.#address).port }
+    this.endpoint = { address: host, port: decodeAddress(this.#address).port }
     // Level-triggered: what one turn leaves in the queue is announced again.
     this.#slot = reactor.add(fd, EPOLLIN, this)
   }
@@ -176,11 +191,11 @@ function adopt(reactor: Reactor, fd: number, events: number, remote: Endpoint): 
 /** Watches a slot between its making and its owner's. */
 const NOBODY: Watcher = { onEvents: () => undefined, onDeadline: () => undefined, onFault: () => undefined }
 
-function dial(reactor: Reactor, address: string, port: number): Dialing {
+function dial(reactor: Reactor, encode: EncodeAddress, address: string, port: number): Dialing {
   const { libc } = reactor
   let target
   try {
-    target = encodeAddress(address, port)
+    target = encode(address, port)
   } catch {
     return settled({ kind: 'failed', failure: 'other', code: 'not an IP literal' })
   }
