@@ -1,5 +1,6 @@
 /** The library face, for people who embed the gate. The command line is built from the same parts. */
 export { assembleGate as createGate, type AssembledGate, type Seams } from './cli/assemble.ts'
+export { readBundledPresets } from './presets/bundled.ts'
 export { readConfig, type ReadConfigResult } from './cli/read-config.ts'
 export { loadConfig, type Config, type ConfigOverrides, type ConfigResult } from './config/load.ts'
 export { formatIssue, type ConfigIssue } from './config/issue.ts'

@@ -35,6 +35,8 @@ export interface Attempt {
   tries?: readonly DialTry[]
   /** The 200 is out: from here on a refusal is an alert, and an HTTP reply would be tunnel bytes. */
   established?: boolean
+  /** The opening is on record: whatever happens now ends with a closing record. */
+  opened?: boolean
   /** What the ClientHello offered; its server name is in canonical spelling. */
   tls?: {
     readonly serverName?: string

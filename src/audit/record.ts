@@ -202,7 +202,9 @@ function own(attempt: Attempt) {
 
 function nameOf(attempt: Attempt): string {
   if (attempt.target) return authorityOf(attempt.target)
-  return attempt.rawTarget === undefined ? 'connection' : escapeClientText(maskTarget(attempt.rawTarget), 80)
+  return attempt.rawTarget === undefined || attempt.rawTarget === ''
+    ? 'connection'
+    : escapeClientText(maskTarget(attempt.rawTarget), 80)
 }
 
 function tail(refusal: Refusal): string {

@@ -23,6 +23,8 @@ export interface FdSinkOptions {
   readonly fd: number
   /** Bytes of waiting lines; beyond them new lines are lost. Default 16 MiB. */
   readonly maxQueueBytes?: number
+  /** Makes of a line what is written, such as words for a terminal. Default: the line. */
+  readonly format?: (line: string) => string
   /** Milliseconds between tries while writing fails. Default 1000. */
   readonly retryMs?: number
   /** Called when writing starts to fail, with the errno's name, and when it works again. */
@@ -63,9 +65,10 @@ export class FdSink implements AuditSink {
     this.#options = options
   }
 
-  write(line: string): void {
+  write(record: string): void {
+    const line = this.#options.format?.(record) ?? record
     const size = Buffer.byteLength(line)
-    if (this.#queuedBytes + size > (this.#options.maxQueueBytes ?? DEFAULT_MAX_QUEUE_BYTES)) {
+    if (this.#queuedBytes + (this.#batch?.length ?? 0) + size > this.#maxQueueBytes) {
       this.lost += 1
       this.#fail('EOVERFLOW')
       return
@@ -92,7 +95,11 @@ export class FdSink implements AuditSink {
 
   #settled(timeoutMs: number): Promise<boolean> {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, timeoutMs, false)
+      const timer = setTimeout(() => {
+        // Not done in this time is failing: from now on nobody else waits as long.
+        this.#fail('ETIMEDOUT')
+        resolve(false)
+      }, timeoutMs)
       this.#waiting.push((written) => {
         clearTimeout(timer)
         resolve(written)
@@ -102,6 +109,10 @@ export class FdSink implements AuditSink {
 
   #settle(waiting: ((written: boolean) => void)[], written: boolean): void {
     for (const tell of waiting.splice(0)) tell(written)
+  }
+
+  get #maxQueueBytes(): number {
+    return this.#options.maxQueueBytes ?? DEFAULT_MAX_QUEUE_BYTES
   }
 
   get #retryMs(): number {
@@ -156,10 +167,7 @@ export class FdSink implements AuditSink {
       this.#batchLines = 0
       this.#settle(this.#batchWaiting, true)
       if (this.#queue.length === 0) this.#settle(this.#waiting, true)
-    }
-    if (!this.healthy) {
-      this.healthy = true
-      this.#options.onRecovered?.(this.lost - this.#lostWhenTroubled)
+      this.#recover()
     }
     if (this.#batch) this.#drain()
     else if (this.#queue.length > 0) this.#drainLater()
@@ -180,6 +188,13 @@ export class FdSink implements AuditSink {
       },
       busy ? BUSY_RETRY_MS : this.#retryMs,
     ).unref()
+  }
+
+  /** A whole batch is out and there is room again; less would have it fail and recover with every write. */
+  #recover(): void {
+    if (this.healthy || this.#queuedBytes > this.#maxQueueBytes / 2) return
+    this.healthy = true
+    this.#options.onRecovered?.(this.lost - this.#lostWhenTroubled)
   }
 
   #fail(code: string): void {

@@ -1,7 +1,6 @@
 /** Records as a person at a terminal reads them: one line each, the verdict first. */
 import { styleText } from 'node:util'
 import { z } from 'zod'
-import type { AuditSink } from './sinks.ts'
 
 /** The part of a record that the line shows; parsed back, so that the line shows what was recorded. */
 const shown = z.object({
@@ -27,16 +26,4 @@ export function formatTerminalLine(line: string, color: boolean): string {
     rest.join(' '),
     ...(client === '' ? [] : [paint('dim', `(${client})`)]),
   ].join(' ')
-}
-
-/** Shows the records on a terminal. A terminal takes every line at once, so nothing queues. */
-export function createTerminalSink(stream: NodeJS.WriteStream, color: boolean): AuditSink {
-  return {
-    name: 'terminal',
-    healthy: true,
-    lost: 0,
-    write: (line) => void stream.write(`${formatTerminalLine(line, color)}\n`),
-    written: () => Promise.resolve(true),
-    flush: () => Promise.resolve(true),
-  }
 }

@@ -24,8 +24,11 @@ export interface Seams {
   readonly wire?: Wire
   /** This host's own addresses, in canonical text; default: its network interfaces. */
   readonly ownAddresses?: () => ReadonlySet<string>
-  /** Where audit lines go. Default: nowhere; the command line brings its own. */
-  readonly sinks?: readonly AuditSink[]
+  /**
+   * Where audit lines go: the embedder's, whatever `audit.stdout` and `audit.file` say. Empty is a decision to keep no
+   * record, so it has to be written.
+   */
+  readonly sinks: readonly AuditSink[]
   /** Unexpected errors. Default: a warning of the process. */
   readonly onBug?: (error: unknown) => void
 }
@@ -38,10 +41,11 @@ export interface AssembledGate {
   readonly tunnels: TunnelRegistry
 }
 
-export function assembleGate(config: Config, seams: Seams = {}): AssembledGate {
+/** `config.wire` is honoured by {@link chooseWire}; without one in `seams` the portable wire serves. */
+export function assembleGate(config: Config, seams: Seams): AssembledGate {
   const clock = seams.clock ?? systemClock
   const wire = seams.wire ?? createPortableWire()
-  const journal = new Journal({ ...config.audit, sinks: seams.sinks ?? [], clock, version: readVersion() })
+  const journal = new Journal({ ...config.audit, sinks: seams.sinks, clock, version: readVersion() })
   const query = seams.query ?? createQuery(config.dns)
   const cache = new DnsCache(query, clock, config.dns)
   const deadlineMs = config.dns.timeoutMs * config.dns.tries

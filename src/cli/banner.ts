@@ -1,4 +1,5 @@
 /** What a newcomer sees when the gate starts on a terminal. */
+import { ruleName } from '../policy/rules.ts'
 import type { Config } from '../config/load.ts'
 import type { Endpoint } from '../wire/types.ts'
 
@@ -15,7 +16,8 @@ export function formatBanner({ version, config, configFile, endpoints, wire }: B
   const where = endpoints.map((endpoint) => formatEndpoint(endpoint)).join(', ')
   const proxy = `http://${formatEndpoint(forClients(endpoints[0] ?? { address: '127.0.0.1', port: 3128 }))}`
   const sources = [...new Set(policy.allow.map((rule) => rule.ruleset))].join(', ')
-  const hosts = `${policy.allow.length} host${policy.allow.length === 1 ? '' : 's'}`
+  const count = new Set(policy.allow.map(ruleName)).size
+  const hosts = `${count} host${count === 1 ? '' : 's'}`
   const denials = [
     ...(config.audit.stdout ? ['standard output'] : []),
     ...(config.audit.file ? [config.audit.file.path] : []),

@@ -1,5 +1,5 @@
 /** `sallyport explain`: the steps of the very function that the gate calls, for one target. */
-import { parseAuthority } from '../policy/authority.ts'
+import { isIPv6Literal, parseAuthority } from '../policy/authority.ts'
 import { decide, type Decision, type Step } from '../policy/decide.ts'
 import { outcome } from '../policy/reasons.ts'
 import { explanation } from '../policy/refusal.ts'
@@ -38,12 +38,15 @@ export function explain(text: string, options: ExplainOptions, io: Io): ExitCode
       columns(steps.map((step) => [`  ${step.passed ? 'yes' : 'NO '}`, step.question, step.answer])),
     )
     io.stdout.write(`\n${describe(decision)}\n`)
+    const url = /^https?:\/\/([^/?#:@]+)/i.exec(text)
+    if (url) io.stdout.write(`That is a URL; for its host: sallyport explain ${url[1]}\n`)
   }
   return decision.kind === 'deny' ? EXIT.finding : EXIT.ok
 }
 
 /** A host alone means port 443. */
 function withPort(text: string): string {
+  if (isIPv6Literal(text)) return `[${text}]:443`
   const bare = text.startsWith('[') ? text.endsWith(']') : !text.includes(':')
   return bare ? `${text}:443` : text
 }

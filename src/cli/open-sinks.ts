@@ -1,12 +1,14 @@
 /** Opens the sinks that the configuration names, and says on standard error when one fails. */
-import { openSync } from 'node:fs'
+import { constants, openSync } from 'node:fs'
 import type { AuditEvent } from '../audit/record.ts'
 import { FdSink, type AuditSink } from '../audit/sinks.ts'
-import { createTerminalSink } from '../audit/terminal.ts'
+import { formatTerminalLine } from '../audit/terminal.ts'
 import type { Config } from '../config/load.ts'
 import { wantsColor } from './io.ts'
 
 const STDOUT_FD = 1
+/** O_NONBLOCK matters to a FIFO only: neither opening nor writing may wait for its reader. */
+const APPEND = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK
 
 type GateEvent = Omit<Extract<AuditEvent, { kind: 'gate' }>, 'policyHash' | 'mode'>
 
@@ -23,10 +25,11 @@ export function openSinks(
 ): readonly AuditSink[] | undefined {
   const promise =
     audit.onError === 'deny' ? 'no tunnel opens until it works again' : 'tunnels open unrecorded'
-  const fdSink = (name: string, fd: number): AuditSink =>
+  const fdSink = (name: string, fd: number, format?: (line: string) => string): AuditSink =>
     new FdSink({
       name,
       fd,
+      ...(format && { format }),
       onTrouble: (code) => say(`cannot write audit records to ${name}: ${code}; ${promise}`),
       onRecovered(lost) {
         say(`audit records go to ${name} again; ${lost} were lost`)
@@ -36,19 +39,36 @@ export function openSinks(
     })
   const sinks: AuditSink[] = []
   if (audit.stdout) {
-    const terminal = stdout.isTTY ? createTerminalSink(stdout, wantsColor(stdout)) : undefined
-    sinks.push(terminal ?? fdSink('standard output', STDOUT_FD))
+    const color = wantsColor(stdout)
+    const readable = (line: string): string => `${formatTerminalLine(line, color)}\n`
+    sinks.push(fdSink('standard output', STDOUT_FD, stdout.isTTY ? readable : undefined))
   }
   if (audit.file) {
     const { path } = audit.file
     try {
-      sinks.push(fdSink(path, openSync(path, 'a', 0o640)))
+      sinks.push(fdSink(path, openSync(path, APPEND, 0o640)))
     } catch (error) {
-      say(
-        `cannot open audit.file: ${error instanceof Error ? error.message : String(error)}; nothing listens`,
-      )
+      say(`cannot open audit.file ${path}: ${whyUnopened(error)}; nothing listens`)
       return undefined
     }
   }
   return sinks
+}
+
+function whyUnopened(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  switch (code) {
+    case 'ENOENT':
+      return 'its folder does not exist; create it, or name another file'
+    case 'EACCES':
+    case 'EPERM':
+    case 'EROFS':
+      return 'no permission to write there'
+    case 'EISDIR':
+      return 'it is a folder'
+    case 'ENXIO':
+      return 'nobody reads this FIFO'
+    default:
+      return error instanceof Error ? error.message : String(error)
+  }
 }

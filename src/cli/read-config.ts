@@ -1,6 +1,5 @@
 /** Reads a configuration file from disk and says what is wrong with it. */
 import { readFileSync, statSync } from 'node:fs'
-import { relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { formatExcerpt, formatIssue, type ConfigIssue } from '../config/issue.ts'
 import { loadConfig, type Config, type ConfigOverrides } from '../config/load.ts'
@@ -26,7 +25,7 @@ export function readConfig(
   file: string = DEFAULT_CONFIG_FILE,
   overrides: ConfigOverrides = {},
 ): ReadConfigResult {
-  const name = file === DEFAULT_CONFIG_FILE ? relative(process.cwd(), file) : file
+  const name = file === DEFAULT_CONFIG_FILE ? 'config/sallyport.yaml' : file
   let text: string
   try {
     if (statSync(file).size > MAX_CONFIG_BYTES) {
@@ -47,6 +46,12 @@ function whyUnreadable(error: unknown): string {
   switch (code) {
     case 'ENOENT':
       return 'no such file'
+    case 'ENOTDIR':
+      return 'a part of its path is no folder'
+    case 'ENAMETOOLONG':
+      return 'the name is too long for a file'
+    case 'ELOOP':
+      return 'its links go round in circles'
     case 'EACCES':
       return 'no permission to read it'
     case 'EISDIR':

@@ -17,8 +17,11 @@ export interface ServeOptions {
 
 /** How long the last records may take to be written before the process ends without them. */
 const FLUSH_TIMEOUT_MS = 3000
+const HURRIED_FLUSH_MS = 500
 
 export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
+  // Whoever read our output may go away; that is the sinks' business, and no reason to die.
+  for (const stream of [io.stdout, io.stderr]) stream.on('error', () => undefined)
   const { config: file, ...overrides } = options
   const read = readConfig(file, overrides)
   if (read.kind === 'unreadable') {
@@ -49,6 +52,11 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
   const { gate, journal } = assembleGate(config, { wire, sinks, onBug })
   // Before anything listens: whoever sees the port open may stop us at once.
   const signals = watchSignals()
+  // A terminal that closes ends what runs in it; elsewhere SIGHUP asks for a reload.
+  process.on('SIGHUP', () => {
+    if (io.stderr.isTTY) process.kill(process.pid, 'SIGTERM')
+    else say('SIGHUP: this version cannot reload; restart it to change its configuration')
+  })
   try {
     await gate.start()
   } catch (error) {
@@ -84,10 +92,13 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
 
   const signal = await signals.first
   let hurried = false
-  signals.onAgain = () => {
-    hurried = true
-    void gate.stop()
-  }
+  const again = new Promise<void>((resolve) => {
+    signals.onAgain = () => {
+      hurried = true
+      void gate.stop()
+      resolve()
+    }
+  })
   journal.record({ kind: 'gate', action: 'gate-draining', message: `stopping on ${signal}`, ...state })
   if (io.stderr.isTTY) say(`${signal}: closing when open tunnels are done; again to close now`)
   await gate.stop()
@@ -96,9 +107,12 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
     action: 'gate-stopped',
     message: `stopped on ${signal}`,
     ...state,
-    facts: { totals: journal.totals },
+    facts: { totals: { ...journal.totals, dropped: gate.dropped } },
   })
-  const flushed = await journal.flush(hurried ? 500 : FLUSH_TIMEOUT_MS)
+  const flushed = await Promise.race([
+    journal.flush(FLUSH_TIMEOUT_MS),
+    again.then(() => journal.flush(HURRIED_FLUSH_MS)),
+  ])
   if (!flushed) say(`${journal.lost} audit records could not be written`)
   return hurried || !flushed ? EXIT.finding : EXIT.ok
 }
@@ -124,7 +138,9 @@ function watchSignals(): { readonly first: Promise<string>; onAgain: () => void 
 }
 
 function whyNotListening(error: unknown, config: Config): string {
-  const where = config.listen.map(formatListenAddress).join(', ')
+  const failed: unknown = error instanceof Error && 'listen' in error ? error.listen : undefined
+  const address = config.listen.find((candidate) => candidate === failed)
+  const where = (address ? [address] : config.listen).map(formatListenAddress).join(', ')
   const code = error instanceof Error && 'code' in error ? error.code : undefined
   switch (code) {
     case 'EADDRINUSE':

@@ -1,4 +1,5 @@
 /** `sallyport validate`: every mistake of a configuration file at once. */
+import { ruleName } from '../policy/rules.ts'
 import { EXIT, type ExitCode, type Io } from './io.ts'
 import { printIssues, readConfig } from './read-config.ts'
 
@@ -30,7 +31,7 @@ export function validate(file: string | undefined, options: { readonly json?: bo
       } else {
         for (const notice of read.notices) io.stderr.write(`notice: ${notice}\n`)
         io.stdout.write(
-          `${read.file}: valid; ${allow.length} allowed, ${deny.length} denied, mode ${mode}, ${hash}\n`,
+          `${read.file}: valid; ${new Set(allow.map(ruleName)).size} allowed, ${deny.length} denied, mode ${mode}, ${hash}\n`,
         )
       }
       return EXIT.ok

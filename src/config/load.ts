@@ -4,7 +4,7 @@
  */
 import { isMap, isScalar, LineCounter, parseDocument, type Document } from 'yaml'
 import { findBadAlias } from './aliases.ts'
-import { coversPattern, parseHostPattern } from '../policy/host-pattern.ts'
+import { coversPattern, matchesHost, parseHostPattern } from '../policy/host-pattern.ts'
 import { compilePolicy, isExpired, ruleName, type Policy, type Rule } from '../policy/rules.ts'
 import { hostsElsewhere, presetRules, type Preset } from '../presets/preset.ts'
 import { describe } from './describe.ts'
@@ -94,7 +94,7 @@ export function loadConfig(source: ConfigSource): ConfigResult {
   if (!result.success) return { ok: false, issues: byPlace(issues) }
 
   const settings = result.data
-  const policy = buildPolicy(settings, used, source.presets, overrides.allow, report)
+  const policy = buildPolicy(settings, used, source.presets, overrides.allow, source.nowMs, report)
   if (!settings.audit.stdout && !settings.audit.file) {
     report(['audit', 'stdout'], 'records would go nowhere; turn on `audit.stdout`, or name an `audit.file`')
   }
@@ -140,6 +140,10 @@ function findPresets(written: unknown, presets: readonly Preset[], report: Repor
   return names.flatMap((name, index): Preset[] => {
     // What is no text is the schema's to report.
     if (typeof name !== 'string') return []
+    if (names.indexOf(name) !== index) {
+      report(['policy', 'presets', index], `\`${name}\` is listed twice`)
+      return []
+    }
     const preset = presets.find((candidate) => candidate.name === name)
     if (preset) return [preset]
     const bundled = presets.map((candidate) => candidate.name)
@@ -160,6 +164,7 @@ function buildPolicy(
   used: readonly Preset[],
   presets: readonly Preset[],
   added: readonly Rule[],
+  nowMs: number,
   report: Report,
 ): Policy {
   const written = settings.policy
@@ -173,9 +178,19 @@ function buildPolicy(
       `can never apply: policy.deny[${beaten}] covers it, and deny beats allow; remove one of them`,
     )
   }
+  for (const rule of added) {
+    const beaten = deny.findIndex((denying) => deniesAll(denying, rule))
+    if (beaten !== -1)
+      report(['policy', 'deny', beaten], `covers \`--allow ${ruleName(rule)}\`, which can then never apply`)
+  }
   const allow = [...used.flatMap(presetRules), ...own, ...added]
+  const inForce = allow.filter(
+    (rule) => !isExpired(rule, nowMs) && !deny.some((denying) => deniesAll(denying, rule)),
+  )
   if (allow.length === 0) {
     report(['policy'], 'nothing is allowed; name a preset in `policy.presets` or a host in `policy.allow`')
+  } else if (inForce.length === 0) {
+    report(['policy'], 'nothing is allowed: every rule has expired or is denied by another')
   }
   return compilePolicy({
     mode: written.mode,
@@ -210,6 +225,12 @@ function noticesFor(config: Config, document: Document, nowMs: number): readonly
   const expired = config.policy.allow.filter((rule) => isExpired(rule, nowMs))
   return [
     ...expired.map((rule) => `the rule ${ruleName(rule)} expired after ${rule.expires} and no longer allows`),
+    ...Object.keys(config.dns.hosts)
+      .filter((host) => !config.policy.allow.some((rule) => matchesHost(rule.host, host)))
+      .map((host) => `dns.hosts: no rule allows ${host}, so its addresses are never used`),
+    ...(config.clients.allow.some((block) => block.prefixLength === 0)
+      ? ['clients.allow: everybody who reaches the port may use the proxy']
+      : []),
     ...(config.policy.mode === 'report'
       ? ['policy.mode is report: nothing is denied by policy, only recorded']
       : []),

@@ -34,6 +34,10 @@ const cidr = parsed(
   parseBlock,
   'an address block such as `10.0.0.0/8` or `fd00::/8`, without bits set behind the prefix',
 )
+/** A block that may be dialled in spite of the registries: narrow enough not to be the end of the guard. */
+const narrowCidr = cidr.refine((block) => block.prefixLength >= (block.text.includes(':') ? 7 : 8), {
+  error: 'is so broad that nothing would be guarded; name the blocks in question, such as `10.1.2.0/24`',
+})
 const ipLiteral = parsed(
   (text) => (isIPv4Literal(text) || isIPv6Literal(text) ? text : undefined),
   'an IP address',
@@ -201,7 +205,7 @@ export const configSchema = z.strictObject({
   policy: policy.prefault({}),
   clients: clients.prefault({}),
   dns: dns.prefault({}),
-  addresses: z.strictObject({ allow: z.array(cidr).default([]) }).prefault({}),
+  addresses: z.strictObject({ allow: z.array(narrowCidr).default([]) }).prefault({}),
   limits: limits.prefault({}),
   audit: audit.prefault({}),
   workers: z

@@ -45,6 +45,8 @@ export class DnsCache {
   readonly #clock: Clock
   readonly #options: CacheOptions
   readonly #inFlight = new Map<string, Promise<QueryResult>>()
+  /** Names that somebody waits for while they are being prefetched: in use, then. */
+  readonly #wanted = new Set<string>()
   readonly #entries: LRUCache<string, Entry>
 
   constructor(query: Query, clock: Clock, options: CacheOptions) {
@@ -93,10 +95,14 @@ export class DnsCache {
   #fetch(name: string, type: RecordType, prefetched: boolean): Promise<QueryResult> {
     const key = `${type} ${name}`
     const waiting = this.#inFlight.get(key)
-    if (waiting) return waiting
+    if (waiting) {
+      if (!prefetched) this.#wanted.add(key)
+      return waiting
+    }
     const answer = this.#query(name, type).then((result) => {
       this.#inFlight.delete(key)
       this.#store(name, type, result, prefetched)
+      this.#wanted.delete(key)
       return result
     })
     this.#inFlight.set(key, answer)
@@ -119,7 +125,7 @@ export class DnsCache {
       expiresAtMs: fetchedAtMs + ttlMs,
       prefetched,
       // Whoever asked is using it; a prefetched answer has to be used to be refreshed again.
-      used: !prefetched,
+      used: !prefetched || this.#wanted.has(key),
       cancelPrefetch: () => undefined,
     }
     if (this.#options.prefetch && result.kind === 'answer') {

@@ -6,9 +6,9 @@ import type { RecordType } from './query.ts'
 /** Where the addresses came from, as it stood when the tunnel was decided. */
 export interface DnsEvidence {
   readonly answers: readonly string[]
-  /** Smallest TTL of the answers used, in seconds, as the resolver gave it; absent for static hosts. */
+  /** TTL in seconds, as the resolver gave it, of the answer with the least life left; absent for static hosts. */
   readonly ttlSeconds?: number
-  /** Age of the oldest answer used, in seconds. */
+  /** Age of that answer in seconds. */
   readonly ageSeconds?: number
   readonly source: LookupSource | 'static'
 }
@@ -77,7 +77,7 @@ function settle(
     const cancelDeadline = clock.setTimer(finish, deadlineMs)
     const review = (): void => {
       if (!settled.includes(undefined)) finish()
-      else if (settled.some(hasAddresses)) cancelDelay ??= clock.setTimer(finish, RESOLUTION_DELAY_MS)
+      else if (settled.some(hasAddresses)) cancelDelay ??= clock.setTimer(finish, patienceMs(settled))
     }
     for (const [index, lookup] of asked.entries()) {
       if (!(lookup instanceof Promise)) continue
@@ -90,6 +90,16 @@ function settle(
   })
 }
 
+/** The resolution delay, cut short where an answer from the cache would outlive its TTL meanwhile. */
+function patienceMs(settled: Settled): number {
+  const lives = settled.flatMap((lookup) =>
+    lookup?.result.kind === 'answer' && lookup.ageMs > 0
+      ? [lookup.result.ttlSeconds * 1000 - lookup.ageMs - 1]
+      : [],
+  )
+  return Math.max(0, Math.min(RESOLUTION_DELAY_MS, ...lives))
+}
+
 function hasAddresses(lookup: Lookup | undefined): boolean {
   return lookup?.result.kind === 'answer'
 }
@@ -98,18 +108,27 @@ function combine(lookups: Settled): Resolution | undefined {
   const used = lookups.flatMap((lookup) =>
     lookup?.result.kind === 'answer' ? [{ ...lookup, result: lookup.result }] : [],
   )
-  if (used.length === 0) return undefined
+  // The one with the least life left speaks for all: TTL and age of different answers would say nothing together.
+  const [shortest] = used.toSorted((a, b) => lifeLeftMs(a) - lifeLeftMs(b))
+  if (!shortest) return undefined
   // The cache's own array where it is the only one: what has vetted it knows it again.
   const single = used.length === 1 ? used[0] : undefined
   return {
     kind: 'resolved',
     evidence: {
       answers: single ? single.result.addresses : used.flatMap((lookup) => lookup.result.addresses),
-      ttlSeconds: Math.min(...used.map((lookup) => lookup.result.ttlSeconds)),
-      ageSeconds: Math.round(Math.max(...used.map((lookup) => lookup.ageMs))) / 1000,
+      ttlSeconds: shortest.result.ttlSeconds,
+      ageSeconds: Math.round(shortest.ageMs) / 1000,
       source: SOURCES.find((source) => used.some((lookup) => lookup.source === source)) ?? 'miss',
     },
   }
+}
+
+function lifeLeftMs(lookup: {
+  readonly result: { readonly ttlSeconds: number }
+  readonly ageMs: number
+}): number {
+  return lookup.result.ttlSeconds * 1000 - lookup.ageMs
 }
 
 /** The weakest source names the whole. */

@@ -41,7 +41,7 @@ export type Permits = (host: string, port: number) => boolean
 export function nearMiss(policy: Policy, host: string, port: number, permits: Permits): Hint | undefined {
   const listed = policy.elsewhere.find((entry) => entry.hostname === host && entry.port === port)
   if (listed) return { kind: 'preset', value: listed.preset }
-  return typo(policy.allow, host, permits) ?? nearby(policy, host, permits)
+  return typo(policy.allow, host, port, permits) ?? nearby(policy, host, permits)
 }
 
 /** The near miss for an allowed host on a port that its rules do not name. */
@@ -54,14 +54,16 @@ const MAX_EDITS = 2
 /** Names this short turn into each other too easily for two edits. */
 const SHORT_NAME = 6
 
-function typo(rules: readonly Rule[], host: string, permits: Permits): Hint | undefined {
+function typo(rules: readonly Rule[], host: string, port: number, permits: Permits): Hint | undefined {
   let best: { edits: number; value: string } | undefined
   for (const rule of rules) {
     const candidate = rule.host.kind === 'exact' ? rule.host.hostname : graftOnto(rule.host.apex, host)
     if (candidate === undefined || candidate === host) continue
     const limit = candidate.length < SHORT_NAME ? 1 : MAX_EDITS
     const edits = editDistance(host, candidate, Math.min(limit, (best?.edits ?? MAX_EDITS + 1) - 1))
-    if (edits !== undefined && permits(candidate, rule.port ?? 0)) best = { edits, value: candidate }
+    if (edits !== undefined && rule.port !== undefined && permits(candidate, rule.port)) {
+      best = { edits, value: rule.port === port ? candidate : `${candidate}:${rule.port}` }
+    }
     if (best?.edits === 1) break
   }
   return best && { kind: 'typo', value: best.value }

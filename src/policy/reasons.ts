@@ -278,6 +278,12 @@ export const OUTCOMES = {
     meaning: 'the record of the opening could not be written, and nothing flows unrecorded',
     advice: "repair the proxy's audit output; its standard error says what failed",
   },
+  relay_failed: {
+    ...closed,
+    alert: 'internal_error',
+    meaning: 'the proxy met an unexpected error as it joined the two sides',
+    advice: 'report it with the id of this record',
+  },
   drain_timeout: {
     ...closed,
     meaning: 'the proxy shut down, and `limits.drainTimeout` passed',

@@ -44,6 +44,12 @@ export interface Services {
   readonly onBug: (error: unknown) => void
 }
 
+/** What a client outside `clients.allow` has for its head: it is only read to be recorded. */
+const STRANGER_HEAD_MS = 1000
+
+/** What the gate says of a connection that it has accepted. */
+export type Admission = 'admitted' | 'stranger' | 'too_many_connections' | 'too_many_tunnels'
+
 /** How long a refused client may take to read its reply and close. */
 const REFUSAL_LINGER_MS = 2000
 
@@ -53,12 +59,12 @@ type Step<T> = T | Refusal
  * Serves one accepted connection. `onEnd` is called once, when everything about it is over; a relay runs on after the
  * promise has settled, so that an open tunnel holds no suspended function. Never rejects.
  *
- * @param admitted false when `limits.connections` are being served already
+ * @param admission whether the gate has a place for it, and if not, why
  */
 export async function serveConnection(
   client: Connection,
   services: Services,
-  admitted: boolean,
+  admission: Admission,
   onEnd: () => void,
 ): Promise<void> {
   const policy = services.policy()
@@ -71,13 +77,16 @@ export async function serveConnection(
   }
   let end: Refusal | 'silent' | 'relaying' | 'ended'
   try {
-    end = admitted
-      ? await openTunnel(client, attempt, policy, services, onEnd)
-      : refusal('too_many_connections')
+    end =
+      admission === 'admitted' || admission === 'stranger'
+        ? await openTunnel(client, attempt, policy, services, admission, onEnd)
+        : refusal(admission)
   } catch (error) {
-    // Unexpected, so denied: a tunnel that had opened would not be here.
+    // Unexpected, so denied; and never a second decision on record.
     services.onBug(error)
-    end = refusal('internal_error')
+    end = attempt.opened
+      ? await closeUnrelayed(client, attempt, 'relay_failed', services)
+      : refusal('internal_error')
   }
   if (end === 'relaying') return
   try {
@@ -96,17 +105,15 @@ async function openTunnel(
   attempt: Attempt,
   policy: Policy,
   services: Services,
+  admission: 'admitted' | 'stranger',
   onEnd: () => void,
 ): Promise<Refusal | 'silent' | 'relaying' | 'ended'> {
-  const head = await readHead(client, attempt, services)
+  const head = await readHead(client, attempt, services, admission)
   if (head === 'silent' || head.kind === 'refusal') return head
 
   const target = admit(head, attempt, policy, services)
   if (target.kind === 'refusal') return target
 
-  const { tunnels } = services
-  const address = client.remote.address
-  if (!tunnels.reserve(address)) return refusal('too_many_tunnels')
   let upstream: Connection | undefined
   let relaying = false
   try {
@@ -120,16 +127,16 @@ async function openTunnel(
     if (denied) return denied
 
     services.audit.record({ kind: 'opened', attempt })
+    attempt.opened = true
     const written = services.audit.written()
-    if (written !== true && !(await written)) return await closeUnrecorded(client, attempt, services)
+    if (written !== true && !(await written)) {
+      return await closeUnrelayed(client, attempt, 'audit_failed', services)
+    }
     relay(client, upstream, attempt, services, onEnd)
     relaying = true
     return 'relaying'
   } finally {
-    if (!relaying) {
-      upstream?.destroy()
-      tunnels.release(address)
-    }
+    if (!relaying) upstream?.destroy()
   }
 }
 
@@ -139,11 +146,13 @@ type WellFormed = ConnectHead & { readonly rest: Buffer }
 async function readHead(
   client: Connection,
   attempt: Attempt,
-  { clock, limits, clientAllowed }: Services,
+  { clock, limits }: Services,
+  admission: 'admitted' | 'stranger',
 ): Promise<Step<WellFormed> | 'silent'> {
   const parser = new HeadParser()
-  const deadline = attempt.startedMs + limits.headTimeoutMs
-  const stranger = !clientAllowed(client.remote.address)
+  const stranger = admission === 'stranger'
+  const deadline =
+    attempt.startedMs + (stranger ? Math.min(STRANGER_HEAD_MS, limits.headTimeoutMs) : limits.headTimeoutMs)
   // A stranger is refused as one, whatever is wrong with the request besides; its target is worth recording.
   const refused = (why: Refusal): Refusal =>
     stranger ? refusal('client_not_allowed', { detail: `from ${client.remote.address}` }) : why
@@ -247,41 +256,36 @@ function relay(
   client: Connection,
   upstream: Connection,
   attempt: Attempt,
-  { wire, tunnels, audit, clock, limits }: Services,
+  { wire, tunnels, audit, clock, limits, onBug }: Services,
   onEnd: () => void,
 ): void {
   const tunnel: Tunnel = {
     attempt,
     relay: wire.relay(client, upstream, limits, (code) => {
       const { bytesUp, bytesDown } = tunnel.relay
+      const durationMs = clock.monotonicMs() - attempt.startedMs
       tunnels.remove(tunnel)
-      tunnels.release(attempt.client.address)
-      audit.record({
-        kind: 'closed',
-        attempt,
-        code,
-        bytesUp,
-        bytesDown,
-        durationMs: clock.monotonicMs() - attempt.startedMs,
-      })
+      try {
+        audit.record({ kind: 'closed', attempt, code, bytesUp, bytesDown, durationMs })
+      } catch (error) {
+        onBug(error)
+      }
       onEnd()
     }),
   }
   tunnels.add(tunnel)
 }
 
-/** The opening is on its way into the record, and the record cannot be written: nothing flows. */
-async function closeUnrecorded(client: Connection, attempt: Attempt, services: Services): Promise<'ended'> {
+/** The opening is recorded, and nothing may flow or can: closed with nothing carried. */
+async function closeUnrelayed(
+  client: Connection,
+  attempt: Attempt,
+  code: 'audit_failed' | 'relay_failed',
+  services: Services,
+): Promise<'ended'> {
   const durationMs = services.clock.monotonicMs() - attempt.startedMs
-  services.audit.record({
-    kind: 'closed',
-    attempt,
-    code: 'audit_failed',
-    bytesUp: 0,
-    bytesDown: 0,
-    durationMs,
-  })
-  await answer(client, attempt, 'audit_failed', undefined, services)
+  services.audit.record({ kind: 'closed', attempt, code, bytesUp: 0, bytesDown: 0, durationMs })
+  await answer(client, attempt, code, undefined, services)
   return 'ended'
 }
 

@@ -63,7 +63,7 @@ export function dialFirst(
         return
       }
       const startedMs = clock.monotonicMs()
-      const dialing = wire.dial(address, port)
+      const dialing = tryDial(wire, address, port)
       running.set(address, { dialing, startedMs })
       if (queue.length > 0) cancelDelay = clock.setTimer(next, ATTEMPT_DELAY_MS)
       void dialing.result.then((result) => arrive(address, startedMs, result))
@@ -96,6 +96,16 @@ export function dialFirst(
     })
     next()
   })
+}
+
+/** A wire that throws has failed to dial; nobody above a timer could catch it. */
+function tryDial(wire: Pick<Wire, 'dial'>, address: string, port: number): Dialing {
+  try {
+    return wire.dial(address, port)
+  } catch (error) {
+    const code = error instanceof Error ? error.message : String(error)
+    return { result: Promise.resolve({ kind: 'failed', failure: 'other', code }), abort: () => undefined }
+  }
 }
 
 /** IPv6 first, then one of each in turn (RFC 8305 §4), each family in the resolver's order. */

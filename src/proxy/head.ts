@@ -162,12 +162,13 @@ function checkHead(line: RequestLine, fieldLines: readonly string[]): ConnectHea
     else fields.set(key, [value])
   }
   const userAgent = fields.get('user-agent')?.[0]
+  const more = userAgent === undefined ? {} : { userAgent }
   if (line.method !== 'CONNECT') {
-    const more = userAgent === undefined ? {} : { userAgent }
     return { kind: 'refused', code: 'method_not_allowed', detail: methodHint(line), ...line, ...more }
   }
   const defect = checkFields(fields, line.version)
-  if (defect !== undefined) return { kind: 'refused', code: 'malformed_request', detail: defect, ...line }
+  if (defect !== undefined)
+    return { kind: 'refused', code: 'malformed_request', detail: defect, ...line, ...more }
   return {
     kind: 'connect',
     target: line.target,

@@ -10,6 +10,7 @@ export interface Tunnel {
 
 export class TunnelRegistry {
   readonly #maxPerClient: number
+  #closing: CloseCode | undefined
   readonly #open = new Set<Tunnel>()
   /** By address: tunnels, and attempts on their way to one. A Map, since clients choose the keys. */
   readonly #perClient = new Map<string, number>()
@@ -20,10 +21,6 @@ export class TunnelRegistry {
 
   get size(): number {
     return this.#open.size
-  }
-
-  [Symbol.iterator](): Iterator<Tunnel> {
-    return this.#open.values()
   }
 
   /** How many tunnels, and attempts on their way to one, the client has. */
@@ -47,13 +44,16 @@ export class TunnelRegistry {
 
   add(tunnel: Tunnel): void {
     this.#open.add(tunnel)
+    if (this.#closing) tunnel.relay.close(this.#closing)
   }
 
   remove(tunnel: Tunnel): void {
     this.#open.delete(tunnel)
   }
 
+  /** Closes every tunnel, and each that still comes: an attempt may be past the point where it could be refused. */
   closeAll(code: CloseCode): void {
+    this.#closing = code
     for (const tunnel of this.#open) tunnel.relay.close(code)
   }
 }

@@ -32,6 +32,8 @@ export interface Connection {
   write(bytes: Buffer): void
   /** Sends what is queued, then FIN; reading goes on. */
   end(): void
+  /** Whether the peer has sent anything yet. */
+  readonly spoke: boolean
   /** Settles when the connection breaks (not when the peer merely finishes sending). */
   readonly gone: Promise<void>
   /**

@@ -44,7 +44,7 @@ describe('exact rules', () => {
     ['port 8443', 'cgr.dev:8443', 'port_not_allowed cgr.dev:443'],
     ['one of its two ports', 'a.test:9443', 'allowed by a.test:9443'],
     ['neither of its two ports', 'a.test:443', 'port_not_allowed a.test:8443'],
-    ['a wrong name on a wrong port', 'cgr.dv:80', 'host_not_allowed cgr.dev'],
+    ['a wrong name on a wrong port', 'cgr.dv:80', 'host_not_allowed cgr.dev:443'],
   ])('%s: %s', (_what, target, expected) => {
     expect(verdict(policy, target)).toBe(expected)
   })

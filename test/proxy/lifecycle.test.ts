@@ -146,7 +146,7 @@ describe('stopping', () => {
     const gate = await lab.gate()
     const client = await lab.client(gate)
     await client.send('CONNECT cgr.dev:443 HTTP/1.1\r\n')
-    await until(() => gate.parts.gate.connections === 1, 'the connection')
+    await until(() => lab.wire.accepted[0]?.spoke === true, 'its first line to arrive')
     const stopped = gate.parts.gate.stop()
     await client.send('Host: cgr.dev:443\r\n\r\n')
     const reply = await client.reply()
@@ -154,6 +154,33 @@ describe('stopping', () => {
     expect(reply.phrase).toContain('draining')
     client.finish()
     await within(stopped, 'the gate to stop')
+  })
+
+  test('a connection that has said nothing does not hold it up, and leaves no record', async () => {
+    const lab = await openLab()
+    const gate = await lab.gate()
+    await lab.client(gate)
+    await until(() => gate.parts.gate.connections === 1, 'the connection')
+    await within(gate.parts.gate.stop(), 'the gate to stop', 2000)
+    expect(gate.audit.decisions).toEqual([])
+  })
+
+  test('a tunnel whose record is still being written when the time is over does not outlive the gate', async () => {
+    const lab = await openLab()
+    const gate = await lab.gate({ limits: { drainTimeout: '50ms', idleTimeout: '1h' } })
+    const written = Promise.withResolvers<boolean>()
+    gate.audit.writing = written.promise
+    const client = await lab.client(gate)
+    await client.send(REQUEST)
+    await client.reply()
+    await client.send(await clientHello('cgr.dev'))
+    await gate.audit.waitForDecisions(1)
+    const stopped = gate.parts.gate.stop()
+    await until(() => client.socket.readableEnded || client.socket.destroyed, 'the client to be closed')
+    written.resolve(true)
+    await within(stopped, 'the gate to stop')
+    expect(gate.audit.closings).toHaveLength(1)
+    expect(gate.parts.gate.connections).toBe(0)
   })
 
   test('what is still open at limits.drainTimeout is closed and recorded', async () => {

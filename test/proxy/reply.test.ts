@@ -314,7 +314,8 @@ describe('each status, from the gate', () => {
     })
 
     await until(() => gate.parts.gate.connections === 1, 'the refused connection to close')
-    const idle = await lab.client(gate)
+    // Another client, so that it has a place of its own.
+    const idle = await lab.client(gate, { localAddress: '127.0.0.9' })
     await until(() => gate.parts.gate.connections === 2, 'the idle connection')
     expect(wellFormed(await say(await lab.client(gate), connectRequest('cgr.dev:443')))).toEqual({
       status: 503,

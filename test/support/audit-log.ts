@@ -56,9 +56,12 @@ export class AuditLog implements AuditSink {
     this.lines.push(line)
   }
 
+  /** While set, what `written` answers with. */
+  writing: Promise<boolean> | undefined
+
   /** As a real sink: an unhealthy one has not written. */
   written(): Promise<boolean> {
-    return Promise.resolve(this.healthy)
+    return this.writing ?? Promise.resolve(this.healthy)
   }
 
   flush(): Promise<boolean> {

@@ -30,8 +30,6 @@ export interface Handover {
   /** Something may be there to read. */
   readonly readable: boolean
   readonly finSeen: boolean
-  /** The errno's name, when the connection broke already. */
-  readonly broken: string | undefined
   readonly watchesOut: boolean
 }
 
@@ -43,6 +41,9 @@ export class KernelConnection implements Connection, Watcher {
   /** Something may be there to read; edge-triggered, so it stays until a read has found nothing. */
   #readable = false
   #finSeen = false
+  #spoke = false
+  /** The slot is ours: neither closed nor handed over. */
+  #owner = true
   #ended = false
   #broken: string | undefined
   #kept: Buffer | undefined
@@ -62,6 +63,10 @@ export class KernelConnection implements Connection, Watcher {
     this.#slot = slot
     this.remote = remote
     this.#watchesOut = watchesOut
+  }
+
+  get spoke(): boolean {
+    return this.#spoke
   }
 
   get gone(): Promise<void> {
@@ -115,11 +120,14 @@ export class KernelConnection implements Connection, Watcher {
 
   destroy(): void {
     this.#break('ECONNABORTED')
-    this.#reactor.close(this.#slot)
+    this.#close()
   }
 
-  /** Gives the descriptor away; this object is done. */
-  release(): Handover {
+  /** Gives the descriptor away; this object is done. Nothing where the connection is broken: then it is closed. */
+  release(): Handover | undefined {
+    if (this.#broken !== undefined) this.#close()
+    if (!this.#owner) return undefined
+    this.#owner = false
     return {
       slot: this.#slot,
       kept: this.#kept,
@@ -127,7 +135,6 @@ export class KernelConnection implements Connection, Watcher {
       ended: this.#ended,
       readable: this.#readable,
       finSeen: this.#finSeen,
-      broken: this.#broken,
       watchesOut: this.#watchesOut,
     }
   }
@@ -189,6 +196,7 @@ export class KernelConnection implements Connection, Watcher {
     for (;;) {
       const count = libc.recv(this.#fd, scratch, SCRATCH_BYTES, 0)
       if (count > 0) {
+        this.#spoke = true
         // A short read has emptied the socket (epoll(7)); a FIN that was announced still has to be read.
         if (count < SCRATCH_BYTES && !this.#finSeen) this.#readable = false
         return count
@@ -246,6 +254,13 @@ export class KernelConnection implements Connection, Watcher {
     if (over || this.#broken !== undefined || this.#discarded > MAX_DISCARD_BYTES) this.destroy()
   }
 
+  /** Once: a slot that was closed may be somebody else's by now. */
+  #close(): void {
+    if (!this.#owner) return
+    this.#owner = false
+    this.#reactor.close(this.#slot)
+  }
+
   #tellGone(): void {
     if (!this.#setGone) return
     this.#reactor.wake()
@@ -259,7 +274,7 @@ export class KernelConnection implements Connection, Watcher {
     const finished = this.#finished
     this.#finished = undefined
     if (finished) {
-      this.#reactor.close(this.#slot)
+      this.#close()
       this.#reactor.wake()
       finished()
     }

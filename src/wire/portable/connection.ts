@@ -15,6 +15,7 @@ export class PortableConnection implements Connection {
   #chunks: Buffer[] = []
   #buffered = 0
   #ended = false
+  #spoke = false
   #broken: string | undefined
   #reader: ((result: ReadResult) => void) | undefined
   #onData = (chunk: Buffer): void => this.#receive(chunk)
@@ -35,6 +36,10 @@ export class PortableConnection implements Connection {
     })
     socket.on('data', this.#onData)
     socket.on('end', this.#onEnd)
+  }
+
+  get spoke(): boolean {
+    return this.#spoke
   }
 
   get ended(): boolean {
@@ -113,6 +118,7 @@ export class PortableConnection implements Connection {
   }
 
   #receive(chunk: Buffer): void {
+    this.#spoke = true
     if (this.#reader) {
       this.#reader({ kind: 'data', bytes: chunk })
       return

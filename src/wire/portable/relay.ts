@@ -85,7 +85,7 @@ export class PortableRelay implements Relay {
         to.once('finish', () => to.destroy())
       } else to.resetAndDestroy()
     }
-    if (from.broken !== undefined) queueMicrotask(broke)
+    if (from.broken !== undefined || from.socket.destroyed) queueMicrotask(broke)
     else from.socket.on('error', broke)
     if (from.socket.closed) queueMicrotask(() => this.#onClose())
     else from.socket.on('close', () => this.#onClose())
