@@ -1,5 +1,5 @@
 /**
- * What the pipeline needs from sockets, and nothing more. Every wire (node:net, later the kernel's own calls) meets
+ * What the pipeline needs from sockets, and nothing more. Every wire (node:net, and the kernel's own calls) meets
  * this interface, and the pipeline does not know which one it runs on. Network faults are values here, not
  * exceptions.
  */
