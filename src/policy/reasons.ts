@@ -1,7 +1,8 @@
 /**
  * THE registry of outcomes. Every refusal, failure and end of a tunnel has one code here, with its HTTP status,
  * its RFC 9209 error type, whether trying again can help, and the words that a person reads. The reply, the
- * audit record, the documentation and the tests all read this table; nothing else knows a code.
+ * audit record, the documentation and the tests all read this table; nothing else knows a code. It is long because it is
+ * one table.
  */
 import type { AlertName } from '../tls/alert.ts'
 

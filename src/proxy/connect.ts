@@ -14,8 +14,9 @@ import type { Policy } from '../policy/rules.ts'
 import type { Connection, RelayLimits, Wire } from '../wire/types.ts'
 import { dialFirst } from './dial.ts'
 import type { Guard } from './guard.ts'
-import { hostNamesTarget, HeadParser, type ConnectHead } from './head.ts'
+import { hostNamesTarget } from './head.ts'
 import { checkClientHello } from './hello.ts'
+import { readHead, type WellFormed } from './read-head.ts'
 import { ESTABLISHED, formatAlert, formatReply } from './refuse.ts'
 import type { Tunnel, TunnelRegistry } from './tunnels.ts'
 
@@ -43,9 +44,6 @@ export interface Services {
   /** Unexpected errors: bugs, to be told to the operator. */
   readonly onBug: (error: unknown) => void
 }
-
-/** What a client outside `clients.allow` has for its head: it is only read to be recorded. */
-const STRANGER_HEAD_MS = 1000
 
 /** What the gate says of a connection that it has accepted. */
 export type Admission = 'admitted' | 'stranger' | 'too_many_connections' | 'too_many_tunnels'
@@ -108,7 +106,7 @@ async function openTunnel(
   admission: 'admitted' | 'stranger',
   onEnd: () => void,
 ): Promise<Refusal | 'silent' | 'relaying' | 'ended'> {
-  const head = await readHead(client, attempt, services, admission)
+  const head = await readHead(client, attempt, admission, services)
   if (head === 'silent' || head.kind === 'refusal') return head
 
   const target = admit(head, attempt, policy, services)
@@ -137,41 +135,6 @@ async function openTunnel(
     return 'relaying'
   } finally {
     if (!relaying) upstream?.destroy()
-  }
-}
-
-type WellFormed = ConnectHead & { readonly rest: Buffer }
-
-/** Reads until the head is whole. A connection that never said a word ("silent") is no attempt at all. */
-async function readHead(
-  client: Connection,
-  attempt: Attempt,
-  { clock, limits }: Services,
-  admission: 'admitted' | 'stranger',
-): Promise<Step<WellFormed> | 'silent'> {
-  const parser = new HeadParser()
-  const stranger = admission === 'stranger'
-  const deadline =
-    attempt.startedMs + (stranger ? Math.min(STRANGER_HEAD_MS, limits.headTimeoutMs) : limits.headTimeoutMs)
-  // A stranger is refused as one, whatever is wrong with the request besides; its target is worth recording.
-  const refused = (why: Refusal): Refusal =>
-    stranger ? refusal('client_not_allowed', { detail: `from ${client.remote.address}` }) : why
-  for (;;) {
-    const read = await client.read(deadline - clock.monotonicMs())
-    if (read.kind === 'timeout') return refused(refusal('head_timeout'))
-    if (read.kind !== 'data' && parser.received === 0) return 'silent'
-    if (read.kind === 'broken') return refusal('client_gone', { detail: read.code })
-    if (read.kind === 'end') return refused(refusal('malformed_request', { detail: 'the head ends early' }))
-    const result = parser.push(read.bytes)
-    if (result.kind === 'incomplete') continue
-    if ('method' in result && result.method !== undefined) attempt.method = result.method
-    if (result.kind === 'connect') attempt.method = 'CONNECT'
-    if (result.target !== undefined) attempt.rawTarget = result.target
-    if (result.version !== undefined) attempt.version = result.version
-    if (result.userAgent !== undefined) attempt.userAgent = result.userAgent
-    if (result.kind === 'refused') return refused(refusal(result.code, { detail: result.detail }))
-    client.unread(result.rest)
-    return stranger ? refused(refusal('client_not_allowed')) : result
   }
 }
 

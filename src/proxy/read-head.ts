@@ -1,0 +1,44 @@
+/** The first step behind accept: reads the request head within its time, and notes on the attempt what it said. */
+import type { Attempt } from '../audit/attempt.ts'
+import type { Clock } from '../clock.ts'
+import { refusal, type Refusal } from '../policy/refusal.ts'
+import type { Connection } from '../wire/types.ts'
+import { HeadParser, type ConnectHead } from './head.ts'
+
+/** What a client outside `clients.allow` has for its head: it is only read to be recorded. */
+const STRANGER_HEAD_MS = 1000
+
+export type WellFormed = ConnectHead & { readonly rest: Buffer }
+
+/** Reads until the head is whole. A connection that never said a word ("silent") is no attempt at all. */
+export async function readHead(
+  client: Connection,
+  attempt: Attempt,
+  admission: 'admitted' | 'stranger',
+  { clock, limits }: { readonly clock: Clock; readonly limits: { readonly headTimeoutMs: number } },
+): Promise<WellFormed | Refusal | 'silent'> {
+  const parser = new HeadParser()
+  const stranger = admission === 'stranger'
+  const deadline =
+    attempt.startedMs + (stranger ? Math.min(STRANGER_HEAD_MS, limits.headTimeoutMs) : limits.headTimeoutMs)
+  // A stranger is refused as one, whatever is wrong with the request besides; its target is worth recording.
+  const refused = (why: Refusal): Refusal =>
+    stranger ? refusal('client_not_allowed', { detail: `from ${client.remote.address}` }) : why
+  for (;;) {
+    const read = await client.read(deadline - clock.monotonicMs())
+    if (read.kind === 'timeout') return refused(refusal('head_timeout'))
+    if (read.kind !== 'data' && parser.received === 0) return 'silent'
+    if (read.kind === 'broken') return refusal('client_gone', { detail: read.code })
+    if (read.kind === 'end') return refused(refusal('malformed_request', { detail: 'the head ends early' }))
+    const result = parser.push(read.bytes)
+    if (result.kind === 'incomplete') continue
+    if ('method' in result && result.method !== undefined) attempt.method = result.method
+    if (result.kind === 'connect') attempt.method = 'CONNECT'
+    if (result.target !== undefined) attempt.rawTarget = result.target
+    if (result.version !== undefined) attempt.version = result.version
+    if (result.userAgent !== undefined) attempt.userAgent = result.userAgent
+    if (result.kind === 'refused') return refused(refusal(result.code, { detail: result.detail }))
+    client.unread(result.rest)
+    return stranger ? refused(refusal('client_not_allowed')) : result
+  }
+}
