@@ -18,5 +18,8 @@ export function escapeClientText(text: string, max = MAX_CLIENT_TEXT): string {
  * A request-target as it may be recorded: what stands before an `@`, and a query, can be credentials and are masked.
  */
 export function maskTarget(target: string): string {
-  return target.replace(/[?#].*$/s, '?***').replace(/^([a-z][a-z0-9+.-]*:)?(\/\/)?.*@/is, '$1$2***@')
+  // Up to the last @, wherever it stands: a password may hold anything, a query may hold a password.
+  const masked = target.replace(/^([a-z][a-z0-9+.-]*:\/\/|\/\/)?.*@/is, '$1***@')
+  const query = masked === target ? /[?#].*$/s : /[?#&;=].*$/s
+  return masked.replace(query, '?***')
 }

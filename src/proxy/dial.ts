@@ -110,13 +110,14 @@ function tryDial(wire: Pick<Wire, 'dial'>, address: string, port: number): Diali
 
 /** IPv6 first, then one of each in turn (RFC 8305 §4), each family in the resolver's order. */
 export function alternateFamilies(addresses: readonly string[]): string[] {
-  const six = addresses.filter((address) => address.includes(':'))
-  const four = addresses.filter((address) => !address.includes(':'))
+  const distinct = [...new Set(addresses)]
+  const six = distinct.filter((address) => address.includes(':'))
+  const four = distinct.filter((address) => !address.includes(':'))
   const mixed: string[] = []
   for (let i = 0; i < Math.max(six.length, four.length); i += 1) {
     for (const address of [six[i], four[i]]) if (address !== undefined) mixed.push(address)
   }
-  return [...new Set(mixed)]
+  return mixed
 }
 
 /** A host that says no tells more than one that is silent, and that more than a missing route. */

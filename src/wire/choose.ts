@@ -25,6 +25,7 @@ export async function chooseWire(wishes: WireWishes): Promise<WireChoice> {
 }
 
 async function tryKernel(wishes: WireWishes): Promise<KernelWire | string> {
+  let wire: KernelWire | undefined
   try {
     // Loaded only here: a machine without koffi never sees these files.
     const { isSupportedPlatform, loadLibc } = await import('./kernel/libc.ts')
@@ -32,12 +33,13 @@ async function tryKernel(wishes: WireWishes): Promise<KernelWire | string> {
     const libc = await loadLibc()
     const { createKernelWire } = await import('./kernel/wire.ts')
     const { selfTest } = await import('./kernel/self-test.ts')
-    const wire = createKernelWire(libc, wishes)
+    wire = createKernelWire(libc, wishes)
     const defect = await selfTest(wire)
     if (defect === undefined) return wire
     wire.dispose()
     return defect
   } catch (error) {
+    wire?.dispose()
     return error instanceof Error ? firstLine(error.message) : String(error)
   }
 }

@@ -7,6 +7,7 @@ import {
   EPOLLHUP,
   EPOLLIN,
   EPOLLOUT,
+  EPOLLPRI,
   EPOLLRDHUP,
   MSG_NOSIGNAL,
   SHUT_WR,
@@ -14,7 +15,7 @@ import {
 import { SCRATCH_BYTES, type Reactor, type Watcher } from './reactor.ts'
 
 /** What a connection is watched for; EPOLLOUT joins only while bytes wait to be sent. */
-export const WATCH_READ = EPOLLIN | EPOLLRDHUP | EPOLLET
+export const WATCH_READ = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET
 export const WATCH_BOTH = WATCH_READ | EPOLLOUT
 
 /** How much a refused client may still send before the politeness ends. */
@@ -50,6 +51,8 @@ export class KernelConnection implements Connection, Watcher {
   #unsent: Buffer | undefined
   #watchesOut: boolean
   #reader: ((result: ReadResult) => void) | undefined
+  /** A reset was announced. */
+  #lost = false
   #gone: Promise<void> | undefined
   #setGone: (() => void) | undefined
   /** Set while finishing: called when the descriptor is closed. */
@@ -71,11 +74,11 @@ export class KernelConnection implements Connection, Watcher {
 
   get gone(): Promise<void> {
     this.#gone ??=
-      this.#broken === undefined
-        ? new Promise((resolve) => {
+      this.#lost || this.#broken !== undefined
+        ? Promise.resolve()
+        : new Promise((resolve) => {
             this.#setGone = resolve
           })
-        : Promise.resolve()
     return this.#gone
   }
 
@@ -143,7 +146,8 @@ export class KernelConnection implements Connection, Watcher {
     if (events & EPOLLOUT && this.#unsent) this.#flush()
     if (!(events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))) return
     this.#readable = true
-    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) this.#finSeen = true
+    // Reads stop short at urgent data, too.
+    if (events & (EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) this.#finSeen = true
     // What arrived before a reset can still be read; the next read finds the reset behind it.
     if (events & EPOLLERR) this.#tellGone()
     if (this.#finished) this.#discard()
@@ -262,6 +266,7 @@ export class KernelConnection implements Connection, Watcher {
   }
 
   #tellGone(): void {
+    this.#lost = true
     if (!this.#setGone) return
     this.#reactor.wake()
     this.#setGone()

@@ -31,6 +31,7 @@ export const EPOLL_CLOEXEC = 0o2000000
 export const EPOLL_CTL_ADD = 1
 export const EPOLL_CTL_MOD = 3
 export const EPOLLIN = 0x1
+export const EPOLLPRI = 0x2
 export const EPOLLOUT = 0x4
 export const EPOLLERR = 0x8
 export const EPOLLHUP = 0x10
@@ -45,8 +46,11 @@ export const SPLICE_F_NONBLOCK = 2
 
 export const EINTR = 4
 export const EAGAIN = 11
+export const ENOMEM = 12
+export const EINVAL = 22
 export const ENFILE = 23
 export const EMFILE = 24
+export const ENOBUFS = 105
 export const EINPROGRESS = 115
 
 /** On x64 `struct epoll_event` is packed (epoll_ctl(2)): 12 bytes, else 16. In 32-bit words. */
@@ -93,6 +97,8 @@ export interface Libc {
   close(fd: number): number
   /** pipe2(2) */
   pipe2(fds: Bytes, flags: number): number
+  /** read(2) */
+  read(fd: number, bytes: Bytes, length: number): number
   /** fcntl(2), for commands that take a number */
   fcntl(fd: number, command: number, argument: number): number
   /** splice(2); offsets are null for sockets and pipes */
@@ -130,6 +136,7 @@ export async function loadLibc(): Promise<Libc> {
     shutdown: bind('int shutdown(int, int)'),
     close: bind('int close(int)'),
     pipe2: bind('int pipe2(void*, int)'),
+    read: bind('long read(int, void*, size_t)'),
     // Variadic in C; on x64 and arm64 Linux an int argument travels the same way.
     fcntl: bind('int fcntl(int, int, int)'),
     splice: bind('long splice(int, void*, int, void*, size_t, unsigned int)'),

@@ -19,6 +19,8 @@ export interface Watcher {
   onDeadline(slot: number): void
   /** Something unexpected was thrown for this slot: let go of it. */
   onFault(slot: number): void
+  /** The reactor is going: give back what is not a slot, and tell nobody. */
+  onDispose?(): void
 }
 
 /** One recv(2): a request head, a ClientHello, a small piece. */
@@ -51,6 +53,7 @@ export class Reactor {
   #used = 0
   #wakeScheduled = false
   #timer: NodeJS.Timeout | undefined
+  #disposed = false
   #timerDueMs = Number.POSITIVE_INFINITY
 
   constructor(libc: Libc, onBug: (error: unknown) => void) {
@@ -79,7 +82,7 @@ export class Reactor {
     if (this.#epollCtl(EPOLL_CTL_ADD, slot, events) < 0) {
       const code = this.libc.errnoName(this.libc.errno())
       this.close(slot)
-      throw new Error(`epoll_ctl: ${code}`)
+      throw Object.assign(new Error(`epoll_ctl: ${code}`), { code })
     }
     return slot
   }
@@ -142,7 +145,12 @@ export class Reactor {
 
   /** Ends the reactor and closes every descriptor it has. Nobody is told. */
   dispose(): void {
-    for (let slot = 0; slot < this.#watchers.length; slot += 1) this.close(slot)
+    if (this.#disposed) return
+    this.#disposed = true
+    for (let slot = 0; slot < this.#watchers.length; slot += 1) {
+      this.#watchers[slot]?.onDispose?.()
+      this.close(slot)
+    }
     clearTimeout(this.#timer)
     this.#poll.close()
     this.libc.close(this.#epoll)

@@ -9,10 +9,13 @@ import { WATCH_BOTH, type Handover } from './connection.ts'
 import {
   EAGAIN,
   EINTR,
+  EINVAL,
+  ENOMEM,
   EPOLLERR,
   EPOLLHUP,
   EPOLLIN,
   EPOLLOUT,
+  EPOLLPRI,
   EPOLLRDHUP,
   MSG_NOSIGNAL,
   SHUT_WR,
@@ -43,8 +46,12 @@ interface Flow {
   /** The source has ended; `shut`: and the sink was told. */
   ended: boolean
   shut: boolean
+  /** The source was found broken by sending to it: behind its last bytes is no end. */
+  dead: boolean
   /** The last reads were large: splice. */
   bulk: boolean
+  /** splice(2) has not refused these sockets. */
+  splices: boolean
   pipe: Pipe | undefined
   inPipe: number
   /** Bytes that were read and not sent yet. */
@@ -88,11 +95,11 @@ export class KernelRelay implements Relay, Watcher {
   }
 
   get bytesUp(): number {
-    return this.#up.bytes
+    return Math.max(0, this.#up.bytes)
   }
 
   get bytesDown(): number {
-    return this.#down.bytes
+    return Math.max(0, this.#down.bytes)
   }
 
   close(code: CloseCode): void {
@@ -103,10 +110,13 @@ export class KernelRelay implements Relay, Watcher {
     const from = slot === this.#up.source ? this.#up : this.#down
     const to = from === this.#up ? this.#down : this.#up
     if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) from.readable = true
-    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) from.finSeen = true
+    // Reads stop short at urgent data, too.
+    if (events & (EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) from.finSeen = true
     if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) to.writable = true
     this.#run(from)
     if (this.#onEnd) this.#run(to)
+    // A reset after the FIN: no read will find it.
+    if (this.#onEnd && events & EPOLLERR && from.ended) this.#break(slot)
     if (this.#onEnd && this.#up.shut && this.#down.shut) this.#end(this.#broken ?? 'completed')
   }
 
@@ -121,12 +131,21 @@ export class KernelRelay implements Relay, Watcher {
     this.#end(this.#broken ?? 'upstream_reset')
   }
 
+  onDispose(): void {
+    this.#onEnd = undefined
+    for (const flow of [this.#up, this.#down]) {
+      this.#drop(flow)
+      flow.shut = true
+    }
+  }
+
   #run(flow: Flow): void {
     if (flow.shut) return
     const before = flow.bytes
     const result = this.#pump(flow)
     if (flow.bytes !== before) this.#lastMoveMs = this.#reactor.nowMs
-    if (result !== 'ok') this.#break(result === 'source' ? flow.source : flow.sink)
+    if (result === 'source') this.#break(flow.source)
+    else if (result === 'sink') this.#breakSink(flow)
     else if (flow.shut && !this.#halfClosed) this.#limitLinger()
   }
 
@@ -160,7 +179,7 @@ export class KernelRelay implements Relay, Watcher {
     if (count <= 0) return this.#nothingRead(flow, count)
     // A short read has emptied the socket (epoll(7)).
     if (count < SCRATCH_BYTES) flow.readable = flow.finSeen
-    else flow.bulk = true
+    else flow.bulk = flow.splices
     const sent = libc.send(this.#reactor.fd(flow.sink), scratch, count, MSG_NOSIGNAL)
     if (sent > 0) flow.bytes += sent
     // What was not taken is tried once more from `rest`, which finds out why.
@@ -181,9 +200,12 @@ export class KernelRelay implements Relay, Watcher {
       flow.inPipe = count
       return true
     }
+    const errno = count < 0 ? this.#reactor.libc.errno() : 0
     this.#pipes.giveBack(pipe)
     flow.bulk = false
-    return this.#nothingRead(flow, count)
+    if (errno === EINVAL || errno === ENOMEM) flow.splices = false
+    // Neither nothing nor the end is believed: urgent data looks like both to splice(2). recv(2) knows.
+    return errno === 0 || errno === EAGAIN || errno === EINTR || !flow.splices
   }
 
   /** False when the sink is broken. */
@@ -191,14 +213,31 @@ export class KernelRelay implements Relay, Watcher {
     const { pipe } = flow
     if (!pipe) return false
     const count = this.#splice(pipe.read, this.#reactor.fd(flow.sink), flow.inPipe)
-    if (count <= 0) return this.#nothingSent(flow)
-    flow.bytes += count
-    flow.inPipe -= count
-    if (flow.inPipe === 0) {
-      this.#pipes.giveBack(pipe)
-      flow.pipe = undefined
+    if (count <= 0) {
+      const errno = this.#reactor.libc.errno()
+      return errno === EINVAL || errno === ENOMEM ? this.#spill(flow, pipe) : this.#nothingSent(flow)
     }
+    flow.bytes += count
+    this.#took(flow, pipe, count)
     return true
+  }
+
+  /** The sink cannot be spliced to: what is in the pipe goes by read and send. */
+  #spill(flow: Flow, pipe: Pipe): boolean {
+    const { libc, scratch } = this.#reactor
+    const count = libc.read(pipe.read, scratch, SCRATCH_BYTES)
+    if (count <= 0) return count < 0 && libc.errno() === EINTR
+    flow.splices = false
+    flow.rest = Buffer.from(scratch.subarray(0, count))
+    this.#took(flow, pipe, count)
+    return true
+  }
+
+  #took(flow: Flow, pipe: Pipe, count: number): void {
+    flow.inPipe -= count
+    if (flow.inPipe > 0) return
+    this.#pipes.giveBack(pipe)
+    flow.pipe = undefined
   }
 
   #splice(from: number, to: number, length: number): number {
@@ -216,6 +255,7 @@ export class KernelRelay implements Relay, Watcher {
   }
 
   #nothingRead(flow: Flow, count: number): boolean {
+    if (count === 0 && flow.dead) return false
     if (count === 0) {
       flow.ended = true
       return true
@@ -245,7 +285,19 @@ export class KernelRelay implements Relay, Watcher {
     this.#reactor.setDeadline(slot, this.#lastMoveMs + this.#limits.lingerTimeoutMs)
   }
 
-  /** A side is gone. What it had sent is delivered; with nothing to deliver the other side is reset too. */
+  /** The sink takes no more. What it had said before is still read, as far as the other side takes it. */
+  #breakSink(flow: Flow): void {
+    const said = flow === this.#up ? this.#down : this.#up
+    if (!said.shut) {
+      said.dead = true
+      said.readable = true
+      said.finSeen = true
+      if (this.#pump(said) === 'sink') this.#drop(said)
+    }
+    this.#break(flow.sink)
+  }
+
+  /** A side is gone. What it had sent is delivered; then the other side is closed, and a host reset. */
   #break(slot: number): void {
     const client = slot === this.#up.source
     this.#broken ??= client ? 'client_reset' : 'upstream_reset'
@@ -255,14 +307,18 @@ export class KernelRelay implements Relay, Watcher {
     this.#drop(dead)
     this.#reactor.close(slot)
     if (left.shut || (!left.rest && left.inPipe === 0)) {
-      const other = this.#reactor.fd(left.sink)
-      if (!left.shut)
-        this.#reactor.libc.setsockopt(other, SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE, RESET_ON_CLOSE.byteLength)
+      // A host that is reset may be told so. The client is not: a reset would eat what is still on its way there.
+      if (client && !left.shut) this.#resetOnClose(left.sink)
       this.#end(this.#broken)
       return
     }
     left.ended = true
     this.#limitLinger()
+  }
+
+  #resetOnClose(slot: number): void {
+    const { libc } = this.#reactor
+    libc.setsockopt(this.#reactor.fd(slot), SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE, RESET_ON_CLOSE.byteLength)
   }
 
   #drop(flow: Flow): void {
@@ -303,7 +359,9 @@ function openFlow(source: Handover, sink: Handover): Flow {
     watchesOut: sink.watchesOut,
     ended: source.ended,
     shut: false,
+    dead: false,
     bulk: false,
+    splices: true,
     pipe: undefined,
     inPipe: 0,
     rest: parts.length > 1 ? Buffer.concat(parts) : parts[0],

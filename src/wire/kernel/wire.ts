@@ -11,7 +11,10 @@ import {
   ENFILE,
   EPOLLERR,
   EPOLLHUP,
+  ENOBUFS,
+  ENOMEM,
   EPOLLIN,
+  EPOLLOUT,
   IPPROTO_IPV6,
   IPPROTO_TCP,
   IPV6_V6ONLY,
@@ -43,6 +46,8 @@ const BACKLOG = 4096
 const ACCEPTS_PER_TURN = 64
 /** First keep-alive probe after this much silence, in seconds, as the portable wire has it. */
 const KEEP_ALIVE_S = 60
+/** What accepting runs out of; all else concerns one connection. */
+const WANTS: ReadonlySet<number> = new Set([EMFILE, ENFILE, ENOBUFS, ENOMEM])
 /** How long accepting pauses when descriptors have run out. */
 const ACCEPT_PAUSE_MS = 100
 
@@ -97,8 +102,8 @@ export function createKernelWire(libc: Libc, options: KernelWireOptions): Kernel
       return { bytesUp: 0, bytesDown: 0, close: () => undefined }
     },
     dispose() {
-      pipes.dispose()
       reactor.dispose()
+      pipes.dispose()
     },
   }
 }
@@ -156,18 +161,29 @@ class KernelListener implements Listener, Watcher {
   onEvents(): void {
     const { libc } = this.#reactor
     for (let taken = 0; taken < ACCEPTS_PER_TURN; taken += 1) {
+      // Whoever takes a connection may close the listener.
+      if (this.#reactor.watcherOf(this.#slot) !== this) return
       this.#length[0] = MAX_SOCKADDR_BYTES
       const listening = this.#reactor.fd(this.#slot)
       const fd = libc.accept4(listening, this.#address, this.#length, SOCK_NONBLOCK | SOCK_CLOEXEC)
       if (fd < 0) {
         const errno = libc.errno()
-        if (errno === EMFILE || errno === ENFILE) this.#pause(libc.errnoName(errno))
+        if (errno === EAGAIN) return
         // Everything else concerns one connection that is gone already (accept(2)).
-        if (errno === EAGAIN || errno === EMFILE || errno === ENFILE) return
-        continue
+        if (!WANTS.has(errno)) continue
+        this.#pause(libc.errnoName(errno))
+        return
+      }
+      let connection
+      try {
+        connection = adopt(this.#reactor, fd, WATCH_READ, decodeAddress(this.#address))
+      } catch (error) {
+        // epoll has no room for it: the connection is closed, and the next ones wait.
+        this.#pause(codeOf(error))
+        return
       }
       this.#reactor.wake()
-      this.#onConnection(adopt(this.#reactor, fd, WATCH_READ, decodeAddress(this.#address)))
+      this.#onConnection(connection)
     }
   }
 
@@ -217,7 +233,11 @@ function dial(reactor: Reactor, encode: EncodeAddress, address: string, port: nu
       return settled(failed(libc, errno))
     }
   }
-  return new KernelDial(reactor, fd, { address, port })
+  try {
+    return new KernelDial(reactor, fd, { address, port })
+  } catch (error) {
+    return settled({ kind: 'failed', failure: 'other', code: codeOf(error) })
+  }
 }
 
 class KernelDial implements Dialing, Watcher {
@@ -248,6 +268,8 @@ class KernelDial implements Dialing, Watcher {
     }
     const connection = new KernelConnection(this.#reactor, slot, this.#remote, true)
     this.#reactor.assign(slot, connection)
+    // Bytes, or an end, that came together with the connection are announced here and not again.
+    connection.onEvents(slot, events & ~EPOLLOUT)
     this.#reactor.wake()
     this.#settle({ kind: 'connected', connection })
   }
@@ -265,6 +287,10 @@ class KernelDial implements Dialing, Watcher {
     this.#reactor.close(this.#slot)
     this.#settle({ kind: 'failed', failure: 'other', code: 'ECONNABORTED' })
   }
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : String(error)
 }
 
 function settled(result: DialResult): Dialing {

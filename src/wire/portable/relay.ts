@@ -73,17 +73,18 @@ export class PortableRelay implements Relay {
     if (!to.writableNeedDrain) socket.resume()
   }
 
-  /** A break on one side ends the other: after the bytes that are still on their way to it, else with a reset. */
+  /** A break on one side ends the other: after the bytes that are still on their way to it. */
   #watch(from: PortableConnection, to: Socket, code: CloseCode): void {
     const broke = (): void => {
       this.#code ??= code
       from.socket.destroy()
-      if (to.writableLength > 0 && to.writable) {
-        to.end()
+      // A host that is reset may be told so. The client is not: a reset would eat what is still on its way there.
+      if (code === 'client_reset' && to.writableLength === 0) to.resetAndDestroy()
+      else {
         this.#halfClosed = true
         this.#rearm()
-        to.once('finish', () => to.destroy())
-      } else to.resetAndDestroy()
+        to.destroySoon()
+      }
     }
     if (from.broken !== undefined || from.socket.destroyed) queueMicrotask(broke)
     else from.socket.on('error', broke)
