@@ -18,8 +18,11 @@ export function escapeClientText(text: string, max = MAX_CLIENT_TEXT): string {
  * A request-target as it may be recorded: what stands before an `@`, and a query, can be credentials and are masked.
  */
 export function maskTarget(target: string): string {
-  // Up to the last @, wherever it stands: a password may hold anything, a query may hold a password.
-  const masked = target.replace(/^([a-z][a-z0-9+.-]*:\/\/|\/\/)?.*@/is, '$1***@')
-  const query = masked === target ? /[?#].*$/s : /[?#&;=].*$/s
-  return masked.replace(query, '?***')
+  return (
+    target
+      // An `@` behind a `?` or `#`: a query, or a password with such a character in it. Nobody can tell.
+      .replace(/^((?:[a-z][a-z0-9+.-]*:)?\/\/)?[^?#]*[?#].*@.*$/is, '$1***')
+      .replace(/[?#].*$/s, '?***')
+      .replace(/^((?:[a-z][a-z0-9+.-]*:)?\/\/)?.*@/is, '$1***@')
+  )
 }

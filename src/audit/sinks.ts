@@ -50,9 +50,8 @@ export class FdSink implements AuditSink {
   readonly #options: FdSinkOptions
   #queue: string[] = []
   #queuedBytes = 0
-  /** What the running write has left, and how many lines it holds. */
+  /** What the running write has left. */
   #batch: Buffer | undefined
-  #batchLines = 0
   #writing = false
   #drainScheduled = false
   #lostWhenTroubled = 0
@@ -79,17 +78,20 @@ export class FdSink implements AuditSink {
   }
 
   written(timeoutMs: number): Promise<boolean> {
-    if (this.#idle) return Promise.resolve(true)
+    // In this order: a line that was lost leaves an empty queue behind, and is not written.
     if (!this.healthy) return Promise.resolve(false)
+    if (this.#idle) return Promise.resolve(true)
     return this.#settled(timeoutMs)
   }
 
   async flush(timeoutMs: number): Promise<boolean> {
+    if (this.#idle) return true
     // A sink that fails gets one more try; one that works, all the time there is.
     if (!this.healthy) await this.#settled(Math.min(timeoutMs, this.#retryMs + BUSY_RETRY_MS))
-    else if (!this.#idle) await this.#settled(timeoutMs)
+    else await this.#settled(timeoutMs)
     if (this.#idle) return true
-    this.lost += this.#queue.length + this.#batchLines
+    // Of the batch that is under way, what has left whole has left.
+    this.lost += this.#queue.length + countLines(this.#batch)
     return false
   }
 
@@ -147,7 +149,6 @@ export class FdSink implements AuditSink {
     if (!this.#batch) {
       if (this.#queue.length === 0) return
       this.#batch = Buffer.from(this.#queue.join(''))
-      this.#batchLines = this.#queue.length
       this.#queue = []
       this.#queuedBytes = 0
       this.#batchWaiting = this.#waiting.splice(0)
@@ -164,7 +165,6 @@ export class FdSink implements AuditSink {
     const rest = this.#batch?.subarray(written)
     this.#batch = rest && rest.length > 0 ? rest : undefined
     if (!this.#batch) {
-      this.#batchLines = 0
       this.#settle(this.#batchWaiting, true)
       if (this.#queue.length === 0) this.#settle(this.#waiting, true)
       this.#recover()
@@ -203,4 +203,8 @@ export class FdSink implements AuditSink {
     this.#lostWhenTroubled = code === 'EOVERFLOW' ? this.lost - 1 : this.lost
     this.#options.onTrouble?.(code)
   }
+}
+
+function countLines(bytes: Buffer | undefined): number {
+  return bytes ? bytes.toString('latin1').split('\n').length - 1 : 0
 }

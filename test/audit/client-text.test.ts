@@ -50,20 +50,28 @@ describe('a target as it may be recorded', () => {
     '//user:secret#x@cgr.dev/',
     'https://cgr.dev/?mail=a@b.example&token=secret',
     'https://cgr.dev/?mail=a@b.example?token=secret',
+    'https://cgr.dev/?mail=a@b.example,secret',
+    'https://cgr.dev/?mail=a@b.example/secret',
   ])('%j: neither half of the secret is shown', (target) => {
     expect(maskTarget(target)).not.toMatch(/sec|ret/)
   })
 
-  test.each(['', '*', '/', 'cgr.dev', 'cgr.dev:443', '[2001:db8::1]:443', 'https://cgr.dev/v2/', '//cgr.dev'])(
-    '%j has nothing to hide and stays as it is',
-    (target) => {
-      expect(maskTarget(target)).toBe(target)
-    },
-  )
+  test.each([
+    '',
+    '*',
+    '/',
+    'cgr.dev',
+    'cgr.dev:443',
+    '[2001:db8::1]:443',
+    'https://cgr.dev/v2/',
+    '//cgr.dev',
+  ])('%j has nothing to hide and stays as it is', (target) => {
+    expect(maskTarget(target)).toBe(target)
+  })
 
   test('whatever the credentials look like, a recorded target has none of them', () => {
     const secret = fc.constantFrom('s3_cr3t', 'S3_CR3T')
-    const noise = fc.string({ maxLength: 4, unit: fc.constantFrom(...'ab:/@?#.\n') })
+    const noise = fc.string({ maxLength: 4, unit: fc.constantFrom(...'ab:/@?#.\n'.split('')) })
     const start = fc.constantFrom('', '//', 'https://', 'a:', 'x+y://')
     fc.assert(
       fc.property(start, noise, secret, noise, (first, before, word, after) => {
@@ -74,7 +82,7 @@ describe('a target as it may be recorded', () => {
 
   test('masking twice is masking once', () => {
     fc.assert(
-      fc.property(fc.string({ unit: fc.constantFrom(...'ab:/@?#*') }), (target) => {
+      fc.property(fc.string({ unit: fc.constantFrom(...'ab:/@?#*'.split('')) }), (target) => {
         const once = maskTarget(target)
         expect(maskTarget(once)).toBe(once)
       }),

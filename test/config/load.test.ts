@@ -72,6 +72,9 @@ const DEFECTS: Readonly<Record<string, readonly Expected[]>> = {
   'text-instead-of-rule': [[3, 7, 'policy.allow[0]', 'write `{ host: cgr.dev, port: 443 }`']],
 
   'nothing-allowed': [[2, 3, 'policy', 'nothing is allowed; name a preset']],
+  'all-expired': [[2, 3, 'policy', 'every rule has expired or is denied by another']],
+  'all-denied': [[2, 3, 'policy', 'every rule has expired or is denied by another']],
+  'preset-twice': [[5, 7, 'policy.presets[2]', '`chainguard-2024-05-14` is listed twice']],
   'unknown-preset': [
     [
       4,
@@ -130,6 +133,12 @@ const DEFECTS: Readonly<Record<string, readonly Expected[]>> = {
   'host-bits': [
     [2, 24, 'clients.allow[1]', 'without bits set behind the prefix, found `10.1.2.3/8`'],
     [5, 7, 'addresses.allow[0]', 'found `fd00::1/64`'],
+  ],
+  'guards-nothing': [
+    [3, 7, 'addresses.allow[0]', 'so broad that nothing would be guarded'],
+    [4, 7, 'addresses.allow[1]', 'so broad that nothing would be guarded'],
+    [5, 7, 'addresses.allow[2]', 'name the blocks in question, such as `10.1.2.0/24`'],
+    [6, 7, 'addresses.allow[3]', 'name the blocks in question, such as `10.1.2.0/24`'],
   ],
   'nobody-allowed-in': [[2, 10, 'clients.allow', 'nobody could use the proxy']],
   'empty-texts': [
@@ -360,6 +369,22 @@ limits: { headTimeout: 1m, drainTimeout: 0s }
     expect(load(rules('{ host: example.com, port: 443 }')).ok).toBe(false)
   })
 
+  test('one rule in force is enough, whatever became of the others', () => {
+    const policy = (allow: string, deny: string): string =>
+      `policy:\n  presets: []\n  allow: [${allow}]\n  deny: [${deny}]\n`
+    const old = '{ host: old.example.com, expires: 2026-11-22 }'
+    expect(issuesOf(policy(old, ''))).toMatchObject([{ path: 'policy' }])
+    expect(load(policy(`${old}, { host: example.org }`, '')).ok).toBe(true)
+    // A deny rule that ends takes nothing away for good.
+    const closed = '{ host: "*.com", expires: 2026-12-01 }'
+    expect(load(policy('{ host: a.example.com }', closed)).ok).toBe(true)
+  })
+
+  test('addresses.allow may be as broad as a private block', () => {
+    const { addresses } = configOf('addresses: { allow: [10.0.0.0/8, "fc00::/7", 192.0.2.1/32] }')
+    expect(addresses.allow.map(({ text }) => text)).toEqual(['10.0.0.0/8', 'fc00::/7', '192.0.2.1/32'])
+  })
+
   test('a deny rule may take a host out of a preset', () => {
     expect(load('policy: { deny: [{ host: chainguardhelp.zendesk.com }] }').ok).toBe(true)
   })
@@ -372,6 +397,38 @@ limits: { headTimeout: 1m, drainTimeout: 0s }
       ok: true,
       notices: [expect.stringContaining(notice)],
     })
+  })
+
+  test.each([
+    [
+      'a static host that no rule allows',
+      'dns: { hosts: { cgr.dev: [192.0.2.7], static.cgr.dev: [192.0.2.8] } }',
+      ['dns.hosts: no rule allows static.cgr.dev, so its addresses are never used'],
+    ],
+    [
+      'a static host below a wildcard, and its apex',
+      'policy: { allow: [{ host: "*.example.com" }] }\n' +
+        'dns: { hosts: { a.example.com: [192.0.2.7], example.com: [192.0.2.8] } }',
+      ['dns.hosts: no rule allows example.com, so its addresses are never used'],
+    ],
+    [
+      'a proxy for everybody',
+      'clients: { allow: [127.0.0.0/8, 0.0.0.0/0] }',
+      ['clients.allow: everybody who reaches the port may use the proxy'],
+    ],
+    [
+      'a proxy for everybody with IPv6, and for everybody else',
+      'clients: { allow: ["::/0", 0.0.0.0/0] }',
+      ['clients.allow: everybody who reaches the port may use the proxy'],
+    ],
+    ['a proxy for a large network', 'clients: { allow: [10.0.0.0/8, "fc00::/7"] }', []],
+  ])('notices of %s', (_what, text, notices) => {
+    expect(load(text)).toMatchObject({ ok: true, notices })
+  })
+
+  test('a static host for a rule of --allow is used, and no notice', () => {
+    const text = 'dns: { hosts: { example.com: [192.0.2.7] } }'
+    expect(load(text, { allow: ['example.com'] })).toMatchObject({ ok: true, notices: [] })
   })
 
   test('a rule on its last day has not expired', () => {
@@ -390,6 +447,20 @@ describe('options of the command line', () => {
     const text = 'policy: { presets: [], allow: [] }'
     expect(load(text).ok).toBe(false)
     expect(configOf(text, { allow: ['example.com'] }).policy.allow).toMatchObject([{ port: 443 }])
+  })
+
+  test('--allow of a host that the file denies is reported at the rule that denies it', () => {
+    const text = 'policy:\n  deny:\n    - { host: bad.example.org }\n    - { host: "*.example.com" }\n'
+    expect(issuesOf(text, { allow: ['ok.example.org', 'a.example.com'] }).map(formatIssue)).toEqual([
+      'test.yaml:4:7: policy.deny[1]: covers `--allow a.example.com:443`, which can then never apply',
+    ])
+    expect(issuesOf(text, { allow: ['*.a.example.com'] })).toMatchObject([{ path: 'policy.deny[1]' }])
+    // It denies one host of many, another port, or for a time only.
+    expect(load(text, { allow: ['*.example.org'] }).ok).toBe(true)
+    for (const more of ['port: 80', 'expires: 2026-12-01']) {
+      const deny = `policy: { deny: [{ host: example.com, ${more} }] }`
+      expect(load(deny, { allow: ['example.com'] }).ok).toBe(true)
+    }
   })
 
   test('their mistakes are reported with those of the file', () => {
