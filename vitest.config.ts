@@ -19,7 +19,9 @@ export default defineConfig({
         // The tests that open sockets, once more on the kernel wire.
         test: {
           name: 'kernel',
-          include: kernelWire ? ['test/hostile/**/*.test.ts', 'test/proxy/**/*.test.ts'] : [],
+          include: kernelWire
+            ? ['test/hostile/**/*.test.ts', 'test/proxy/**/*.test.ts', 'test/faults/**/*.test.ts']
+            : [],
           env: { SALLYPORT_TEST_WIRE: 'kernel' },
           testTimeout: 20_000,
           hookTimeout: 20_000,

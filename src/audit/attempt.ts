@@ -15,6 +15,8 @@ export interface DialTry {
 export interface Attempt {
   readonly id: string
   readonly client: Endpoint
+  /** The load balancer that passed it on, where one did. */
+  readonly via?: Endpoint | undefined
   readonly startedMs: number
   /** The policy under which it was decided. */
   policyHash: string
@@ -25,6 +27,10 @@ export interface Attempt {
   /** As received; escaped and bounded only when it is written somewhere. */
   rawTarget?: string
   userAgent?: string
+  /** Who the client has proven to be: a user whose password was right, or the first name of its certificate. */
+  user?: string | undefined
+  /** The entry of `clients.rules` that gave it its policy. */
+  clientRule?: string
   target?: Target
   rule?: Rule
   /** `policy.mode: report`: what `enforce` would have said. */
@@ -35,6 +41,8 @@ export interface Attempt {
   tries?: readonly DialTry[]
   /** The 200 is out: from here on a refusal is an alert, and an HTTP reply would be tunnel bytes. */
   established?: boolean
+  /** What flows behind the 200 has to be TLS, so that an alert is understood. */
+  tlsExpected?: boolean
   /** The opening is on record: whatever happens now ends with a closing record. */
   opened?: boolean
   /** What the ClientHello offered; its server name is in canonical spelling. */

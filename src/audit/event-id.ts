@@ -1,6 +1,9 @@
-import { randomBytes } from 'node:crypto'
+import { randomFillSync } from 'node:crypto'
 
 const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
+/** Digits of chance in an id. */
+const DIGITS = 16
+const POOL_BYTES = 64 * DIGITS
 
 /**
  * Makes event ids: 26 characters, sortable by time (the ULID layout: 48 bits of milliseconds, 80 bits of chance).
@@ -9,14 +12,21 @@ const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
 export function createEventIds(nowMs: () => number): () => string {
   let lastMs = -1
   let time = ''
-  const digits = new Uint8Array(16)
+  const digits = new Uint8Array(DIGITS)
+  // Drawn in bulk: a call for each millisecond's first id would cost more than all the rest.
+  const pool = Buffer.alloc(POOL_BYTES)
+  let drawn = POOL_BYTES
   return () => {
     const now = nowMs()
     if (now > lastMs) {
       lastMs = now
       time = encodeTime(now)
-      const random = randomBytes(16)
-      for (let i = 0; i < 16; i += 1) digits[i] = (random[i] ?? 0) & 31
+      if (drawn === POOL_BYTES) {
+        randomFillSync(pool)
+        drawn = 0
+      }
+      for (let i = 0; i < DIGITS; i += 1) digits[i] = (pool[drawn + i] ?? 0) & 31
+      drawn += DIGITS
     } else increment(digits)
     let id = time
     for (const digit of digits) id += ALPHABET.charAt(digit)

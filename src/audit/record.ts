@@ -12,7 +12,8 @@ import { escapeClientText, maskTarget } from './client-text.ts'
 export const RECORD_SCHEMA = 1
 export const ECS_VERSION = '8.11.0'
 
-export type GateAction = 'gate-started' | 'gate-draining' | 'gate-stopped' | 'audit-recovered'
+export type GateAction =
+  'gate-started' | 'gate-draining' | 'gate-stopped' | 'audit-recovered' | 'worker-lost' | 'worker-replaced'
 
 export type AuditEvent =
   | { readonly kind: 'opened'; readonly attempt: Attempt }
@@ -25,6 +26,8 @@ export type AuditEvent =
       readonly bytesDown: number
       readonly durationMs: number
     }
+  /** A tunnel that ended with its process; `opened` is the line of its opening. */
+  | { readonly kind: 'lost'; readonly opened: string }
   | {
       readonly kind: 'gate'
       readonly action: GateAction
@@ -46,62 +49,89 @@ export interface AuditRecord {
 const MAX_ANSWERS = 16
 const MAX_METHOD = 32
 
-export function toRecord(event: AuditEvent, sequence: number): AuditRecord {
+const TROUBLE: ReadonlySet<GateAction> = new Set(['audit-recovered', 'worker-lost'])
+
+/**
+ * Where the ledger writes what only it knows: `event.sequence` and `sallyport.prev`. Every record has this text exactly
+ * once, since `event` is the last but one of its fields and ends with the sequence, and `sallyport` follows and starts
+ * with prev. Text of clients cannot contain it: inside a JSON string each of its quotes would have a backslash before it.
+ */
+export const STAMP = '"sequence":0},"sallyport":{"prev":""'
+const NO_SEQUENCE = 0
+const NO_PREV = ''
+
+export function formatStamp(sequence: number, prev: string): string {
+  return `"sequence":${sequence}},"sallyport":{"prev":"${prev}"`
+}
+
+/** The record with {@link STAMP} where sequence and chain go. */
+export function toRecord(event: AuditEvent): AuditRecord {
   switch (event.kind) {
     case 'opened':
-      return openedRecord(event.attempt, sequence)
+      return openedRecord(event.attempt)
     case 'refused':
-      return refusedRecord(event.attempt, event.refusal, sequence)
+      return refusedRecord(event.attempt, event.refusal)
     case 'closed':
-      return closedRecord(event, sequence)
+      return closedRecord(event)
+    case 'lost':
+      return lostRecord(event.opened)
     case 'gate':
       return {
-        level: event.action === 'audit-recovered' ? 'warn' : 'info',
+        level: TROUBLE.has(event.action) ? 'warn' : 'info',
         message: event.message,
         fields: {
-          event: { kind: 'event', category: ['process'], type: ['info'], action: event.action, sequence },
-          sallyport: { schema: RECORD_SCHEMA, policy: event.policyHash, mode: event.mode, ...event.facts },
+          event: {
+            kind: 'event',
+            category: ['process'],
+            type: ['info'],
+            action: event.action,
+            sequence: NO_SEQUENCE,
+          },
+          sallyport: {
+            prev: NO_PREV,
+            schema: RECORD_SCHEMA,
+            policy: event.policyHash,
+            mode: event.mode,
+            ...event.facts,
+          },
         },
       }
   }
 }
 
-function openedRecord(attempt: Attempt, sequence: number): AuditRecord {
+function openedRecord(attempt: Attempt): AuditRecord {
   const { wouldDeny } = attempt
   const verdict = wouldDeny ? `, would deny: ${wouldDeny.code}${tail(wouldDeny)}` : ''
   return {
     level: wouldDeny ? 'warn' : 'info',
     message: `opened ${nameOf(attempt)}${verdict}`,
     fields: {
+      ...common(attempt),
       event: connectionEvent(
         attempt,
         'tunnel-opened',
         ['connection', 'start', 'allowed'],
         'success',
         'allowed',
-        sequence,
       ),
-      ...common(attempt),
-      sallyport: {
-        ...own(attempt),
-      },
+      sallyport: own(attempt),
     },
   }
 }
 
-function refusedRecord(attempt: Attempt, refusal: Refusal, sequence: number): AuditRecord {
+function refusedRecord(attempt: Attempt, refusal: Refusal): AuditRecord {
   const failed = outcome(refusal.code).action === 'tunnel-failed'
   const event = failed
-    ? connectionEvent(attempt, 'tunnel-failed', ['connection', 'error'], 'failure', refusal.code, sequence)
-    : connectionEvent(attempt, 'tunnel-denied', ['connection', 'denied'], 'success', refusal.code, sequence)
+    ? connectionEvent(attempt, 'tunnel-failed', ['connection', 'error'], 'failure', refusal.code)
+    : connectionEvent(attempt, 'tunnel-denied', ['connection', 'denied'], 'success', refusal.code)
   const rule = refusal.rule ?? attempt.rule
   return {
     level: refusal.code === 'internal_error' ? 'error' : 'warn',
     message: `${verbOf(refusal)} ${nameOf(attempt)} ${refusal.code}${tail(refusal)}`,
     fields: {
-      event,
       ...common(attempt),
       ...(rule && { rule: { name: ruleName(rule), ruleset: rule.ruleset } }),
+      event,
       sallyport: {
         ...own(attempt),
         ...(refusal.hint && { hint: refusal.hint.value }),
@@ -112,22 +142,68 @@ function refusedRecord(attempt: Attempt, refusal: Refusal, sequence: number): Au
   }
 }
 
-function closedRecord(event: Extract<AuditEvent, { kind: 'closed' }>, sequence: number): AuditRecord {
+function closedRecord(event: Extract<AuditEvent, { kind: 'closed' }>): AuditRecord {
   const { attempt, code, bytesUp, bytesDown, durationMs } = event
   const fields = common(attempt)
   return {
     level: 'info',
     message: `closed ${nameOf(attempt)} ${code}, ${bytesUp} bytes up, ${bytesDown} bytes down`,
     fields: {
-      event: {
-        ...connectionEvent(attempt, 'tunnel-closed', ['connection', 'end'], 'success', code, sequence),
-        // ECS counts event.duration in nanoseconds.
-        duration: Math.round(durationMs * 1e6),
-      },
       source: { ...fields.source, bytes: bytesUp },
       destination: { ...fields.destination, bytes: bytesDown },
+      ...(fields.user && { user: fields.user }),
       ...(fields.rule && { rule: fields.rule }),
-      sallyport: { schema: RECORD_SCHEMA, policy: attempt.policyHash, mode: attempt.mode },
+      event: connectionEvent(attempt, 'tunnel-closed', ['connection', 'end'], 'success', code, durationMs),
+      sallyport: {
+        prev: NO_PREV,
+        schema: RECORD_SCHEMA,
+        policy: attempt.policyHash,
+        mode: attempt.mode,
+        ...(attempt.clientRule !== undefined && { client: attempt.clientRule }),
+      },
+    },
+  }
+}
+
+/** What the record of an opening has, of all that it may have. */
+interface OpenedLine {
+  readonly event: { readonly id: string }
+  readonly source: object
+  readonly destination: { readonly domain?: string; readonly ip?: string; readonly port: number }
+  readonly rule?: object
+  readonly user?: object
+  readonly sallyport: { readonly policy: string; readonly mode: PolicyMode; readonly client?: string }
+}
+
+/** Bytes and duration went with the process; the rest is as the opening had it. */
+function lostRecord(opened: string): AuditRecord {
+  const { event, source, destination, rule, user, sallyport }: OpenedLine = JSON.parse(opened)
+  const { domain, ip, port } = destination
+  return {
+    level: 'warn',
+    message: `closed ${authorityOf({ host: domain ?? ip ?? '', port })} worker_lost`,
+    fields: {
+      source,
+      destination,
+      ...(rule && { rule }),
+      ...(user && { user }),
+      event: {
+        kind: 'event',
+        category: ['network'],
+        type: ['connection', 'end'],
+        action: 'tunnel-closed',
+        outcome: 'unknown',
+        reason: 'worker_lost' satisfies CloseCode,
+        id: event.id,
+        sequence: NO_SEQUENCE,
+      },
+      sallyport: {
+        prev: NO_PREV,
+        schema: RECORD_SCHEMA,
+        policy: sallyport.policy,
+        mode: sallyport.mode,
+        ...(sallyport.client !== undefined && { client: sallyport.client }),
+      },
     },
   }
 }
@@ -138,7 +214,7 @@ function connectionEvent(
   type: readonly string[],
   result: 'success' | 'failure',
   reason: string,
-  sequence: number,
+  durationMs?: number,
 ) {
   return {
     kind: 'event',
@@ -148,12 +224,14 @@ function connectionEvent(
     outcome: result,
     reason,
     id: attempt.id,
-    sequence,
+    // ECS counts event.duration in nanoseconds.
+    ...(durationMs !== undefined && { duration: Math.round(durationMs * 1e6) }),
+    sequence: NO_SEQUENCE,
   }
 }
 
 function common(attempt: Attempt) {
-  const { target, rule, method, version, userAgent } = attempt
+  const { target, rule, method, version, userAgent, user } = attempt
   return {
     source: { ip: attempt.client.address, port: attempt.client.port },
     ...(target && { destination: destinationOf(attempt, target) }),
@@ -164,6 +242,7 @@ function common(attempt: Attempt) {
       },
     }),
     ...(userAgent !== undefined && { user_agent: { original: escapeClientText(userAgent) } }),
+    ...(user !== undefined && { user: { name: escapeClientText(user) } }),
     ...(rule && { rule: { name: ruleName(rule), ruleset: rule.ruleset } }),
     ...(attempt.tls?.serverName !== undefined && {
       tls: { client: { server_name: attempt.tls.serverName } },
@@ -177,11 +256,16 @@ function destinationOf({ address }: Attempt, { kind, host, port }: NonNullable<A
 }
 
 function own(attempt: Attempt) {
-  const { dns, tries, tls, target, rawTarget, wouldDeny } = attempt
+  const { dns, tries, tls, target, rawTarget, wouldDeny, clientRule, via } = attempt
   return {
+    prev: NO_PREV,
     schema: RECORD_SCHEMA,
     policy: attempt.policyHash,
     mode: attempt.mode,
+    ...(clientRule !== undefined && { client: clientRule }),
+    // The 200 is out, and the server name was not looked at.
+    ...(attempt.tlsExpected === false && { sni: 'off' }),
+    ...(via && { via: { ip: via.address, port: via.port } }),
     ...(wouldDeny && { would_deny: wouldDeny.code, ...(wouldDeny.hint && { hint: wouldDeny.hint.value }) }),
     // A target that could not be read is kept as evidence, escaped.
     ...(!target && rawTarget !== undefined && { target: escapeClientText(maskTarget(rawTarget)) }),

@@ -9,12 +9,13 @@ export interface BannerFacts {
   readonly configFile: string
   readonly endpoints: readonly Endpoint[]
   readonly wire: string
+  readonly workers: number
 }
 
-export function formatBanner({ version, config, configFile, endpoints, wire }: BannerFacts): string {
+export function formatBanner({ version, config, configFile, endpoints, wire, workers }: BannerFacts): string {
   const { policy } = config
   const where = endpoints.map((endpoint) => formatEndpoint(endpoint)).join(', ')
-  const proxy = `http://${formatEndpoint(forClients(endpoints[0] ?? { address: '127.0.0.1', port: 3128 }))}`
+  const proxy = `${config.listen[0]?.tls ? 'https' : 'http'}://${formatEndpoint(forClients(endpoints[0] ?? { address: '127.0.0.1', port: 3128 }))}`
   const sources = [...new Set(policy.allow.map((rule) => rule.ruleset))].join(', ')
   const count = new Set(policy.allow.map(ruleName)).size
   const hosts = `${count} host${count === 1 ? '' : 's'}`
@@ -23,7 +24,7 @@ export function formatBanner({ version, config, configFile, endpoints, wire }: B
     ...(config.audit.file ? [config.audit.file.path] : []),
   ]
   return `
-  sallyport ${version}  ${where}  (${wire} wire, ${configFile})
+  sallyport ${version}  ${where}  (${wire} wire${workers > 1 ? `, ${workers} workers` : ''}, ${configFile})
 
   allowed   ${hosts} from ${sources}; nothing else${policy.mode === 'report' ? ', but mode is report: all of it passes, recorded' : ''}
   denials   ${denials.join(' and ') || 'nowhere: audit.stdout and audit.file are off'}

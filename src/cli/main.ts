@@ -28,6 +28,13 @@ export async function main(argv: readonly string[], io: Io = process): Promise<n
       code = await serve(options, io)
     })
   program
+    .command('worker', { hidden: true })
+    .description('one of several processes of serve; started by it')
+    .action(async () => {
+      const { worker } = await import('./worker.ts')
+      code = await worker(io)
+    })
+  program
     .command('validate')
     .argument('[file]', 'configuration (default: the bundled one)')
     .description('check a configuration; every issue with file:line:column')
@@ -42,6 +49,10 @@ export async function main(argv: readonly string[], io: Io = process): Promise<n
     .description('show step by step what the gate would decide, and why')
     .option('-c, --config <file>', 'configuration (default: the bundled one)')
     .option('--allow <host>', 'as for serve', collect)
+    .option(
+      '--client <address|name>',
+      'decide for this client: its address, or the name of a rule in clients.rules',
+    )
     .option('--json', 'print decision and steps as JSON')
     .action(async (target: string, options: ExplainOptions) => {
       const { explain } = await import('./explain.ts')
@@ -74,11 +85,23 @@ export async function main(argv: readonly string[], io: Io = process): Promise<n
       code = (await import('./presets.ts')).showPresetDiff(a, b, options, io)
     })
 
+  program
+    .command('passwd')
+    .argument('<user>')
+    .description(
+      'make a line for the file that clients.passwords names, of a password read from standard input',
+    )
+    .option('--generate', 'make the password too, and print it to standard error')
+    .action(async (user: string, options: { generate?: boolean }) => {
+      const { passwd } = await import('./passwd.ts')
+      code = await passwd(user, options, io)
+    })
+
   const [first] = argv
   if (first !== undefined && !first.startsWith('-')) {
-    const known = program.commands.map((command) => command.name())
+    const known = program.commands.map((command) => command.name()).filter((name) => name !== 'worker')
     // A default command would take the word for an argument of its own.
-    if (first !== 'help' && !known.includes(first)) {
+    if (first !== 'help' && first !== 'worker' && !known.includes(first)) {
       io.stderr.write(`sallyport: no command ${JSON.stringify(first)}; there are ${known.join(', ')}\n`)
       return EXIT.usage
     }

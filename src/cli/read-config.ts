@@ -16,6 +16,7 @@ export type ReadConfigResult =
       readonly config: Config
       readonly notices: readonly string[]
       readonly file: string
+      readonly text: string
     }
   | { readonly kind: 'invalid'; readonly issues: readonly ConfigIssue[]; readonly text: string }
   | { readonly kind: 'unreadable'; readonly message: string }
@@ -37,11 +38,11 @@ export function readConfig(
   }
   const result = loadConfig({ text, name, presets: readBundledPresets(), overrides, nowMs: Date.now() })
   return result.ok
-    ? { kind: 'config', config: result.config, notices: result.notices, file: name }
+    ? { kind: 'config', config: result.config, notices: result.notices, file: name, text }
     : { kind: 'invalid', issues: result.issues, text }
 }
 
-function whyUnreadable(error: unknown): string {
+export function whyUnreadable(error: unknown): string {
   const code = error instanceof Error && 'code' in error ? error.code : undefined
   switch (code) {
     case 'ENOENT':

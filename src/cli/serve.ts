@@ -1,11 +1,17 @@
 /** `sallyport serve`: starts the gate, says so, and stops it on a signal. */
+import { availableParallelism } from 'node:os'
 import type { Config } from '../config/load.ts'
 import { formatListenAddress } from '../config/units.ts'
-import { chooseWire } from '../wire/choose.ts'
-import { assembleGate } from './assemble.ts'
+import { createJournal } from '../audit/journal.ts'
+import { scribeOptions } from './assemble.ts'
+import { findFileProblem } from './configured-files.ts'
 import { formatBanner, formatEndpoint } from './banner.ts'
 import { EXIT, type ExitCode, type Io } from './io.ts'
 import { openSinks } from './open-sinks.ts'
+import { createReporter } from './reporter.ts'
+import { runHere } from './run-here.ts'
+import { runWorkers } from './run-workers.ts'
+import type { RunningGate } from './running-gate.ts'
 import { printIssues, readConfig } from './read-config.ts'
 import { readVersion } from './version.ts'
 
@@ -34,22 +40,17 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
     return EXIT.usage
   }
   const { config } = read
+  const problem = findFileProblem(config)
+  if (problem !== undefined) {
+    io.stderr.write(`sallyport: ${problem}; nothing listens\n`)
+    return EXIT.usage
+  }
   const state = { policyHash: config.policy.hash, mode: config.policy.mode }
-  const say = (text: string): void => void io.stderr.write(`sallyport: ${text}\n`)
-  const onBug = (error: unknown): void =>
-    say(
-      `unexpected, and so denied: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
-    )
-  const { wire, fallback } = await chooseWire({
-    wire: config.wire,
-    onBug,
-    onAcceptPaused: throttle((code) =>
-      say(`cannot accept connections for now: ${code}; raise the descriptor limit`),
-    ),
-  })
+  const reporter = createReporter(io.stderr)
+  const { say } = reporter
   const sinks = openSinks(config.audit, io.stdout, say, (event) => journal.record({ ...event, ...state }))
   if (!sinks) return EXIT.usage
-  const { gate, journal } = assembleGate(config, { wire, sinks, onBug })
+  const journal = createJournal({ ...config.audit, ...scribeOptions(config), sinks })
   // Before anything listens: whoever sees the port open may stop us at once.
   const signals = watchSignals()
   // A terminal that closes ends what runs in it; elsewhere SIGHUP asks for a reload.
@@ -57,8 +58,14 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
     if (io.stderr.isTTY) process.kill(process.pid, 'SIGTERM')
     else say('SIGHUP: this version cannot reload; restart it to change its configuration')
   })
+  let gate: RunningGate
+  const workers = config.workers === 'auto' ? availableParallelism() : config.workers
   try {
-    await gate.start()
+    if (workers === 1) gate = await runHere(config, journal, reporter)
+    else {
+      const source = { text: read.text, name: read.file, overrides }
+      gate = await runWorkers(config, journal, reporter, { workers, source })
+    }
   } catch (error) {
     say(`${whyNotListening(error, config)}; nothing listens`)
     return EXIT.usage
@@ -73,19 +80,22 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
       listen: endpoints,
       presets: config.presets,
       rules: config.policy.allow.length,
-      wire: wire.name,
-      ...(fallback !== undefined && { wire_fallback: fallback }),
+      wire: gate.wire,
+      ...(gate.fallback !== undefined && { wire_fallback: gate.fallback }),
+      workers: gate.workers,
     },
   })
   for (const notice of read.notices) say(notice)
-  if (fallback !== undefined) say(`the kernel wire is not used: ${fallback}; the portable wire serves`)
+  if (gate.fallback !== undefined)
+    say(`the kernel wire is not used: ${gate.fallback}; the portable wire serves`)
   if (io.stderr.isTTY) {
     const facts = {
       version: readVersion(),
       config,
       configFile: read.file,
       endpoints: gate.endpoints,
-      wire: wire.name,
+      wire: gate.wire,
+      workers: gate.workers,
     }
     io.stderr.write(formatBanner(facts))
   }
@@ -107,13 +117,13 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
     action: 'gate-stopped',
     message: `stopped on ${signal}`,
     ...state,
-    facts: { totals: { ...journal.totals, dropped: gate.dropped } },
+    facts: { totals: gate.totals() },
   })
   const flushed = await Promise.race([
-    journal.flush(FLUSH_TIMEOUT_MS),
-    again.then(() => journal.flush(HURRIED_FLUSH_MS)),
+    journal.ledger.flush(FLUSH_TIMEOUT_MS),
+    again.then(() => journal.ledger.flush(HURRIED_FLUSH_MS)),
   ])
-  if (!flushed) say(`${journal.lost} audit records could not be written`)
+  if (!flushed) say(`${journal.ledger.lost} audit records could not be written`)
   return hurried || !flushed ? EXIT.finding : EXIT.ok
 }
 
@@ -152,15 +162,5 @@ function whyNotListening(error: unknown, config: Config): string {
       return `cannot listen on ${where}: this machine has no such address`
     default:
       return `cannot listen on ${where}: ${error instanceof Error ? error.message : String(error)}`
-  }
-}
-
-/** At most one call in ten seconds: a condition that lasts is said now and then, not each time. */
-function throttle(tell: (text: string) => void): (text: string) => void {
-  let lastMs = Number.NEGATIVE_INFINITY
-  return (text) => {
-    if (performance.now() - lastMs < 10_000) return
-    lastMs = performance.now()
-    tell(text)
   }
 }

@@ -1,5 +1,6 @@
 /** `sallyport validate`: every mistake of a configuration file at once. */
 import { ruleName } from '../policy/rules.ts'
+import { findFileProblem } from './configured-files.ts'
 import { EXIT, type ExitCode, type Io } from './io.ts'
 import { printIssues, readConfig } from './read-config.ts'
 
@@ -17,6 +18,13 @@ export function validate(file: string | undefined, options: { readonly json?: bo
       }
       return EXIT.finding
     case 'config': {
+      const problem = findFileProblem(read.config)
+      if (problem !== undefined) {
+        const issue = { source: read.file, path: '', message: problem }
+        if (options.json) io.stdout.write(`${JSON.stringify({ valid: false, issues: [issue] })}\n`)
+        else io.stderr.write(`${read.file}: ${problem}\n1 mistake\n`)
+        return EXIT.finding
+      }
       const { allow, deny, mode, hash } = read.config.policy
       if (options.json) {
         const facts = {

@@ -32,6 +32,16 @@ export function describe(issue: z.core.$ZodIssue): readonly Description[] {
       const message = own ?? `expected ${TYPE_NAMES[issue.expected] ?? issue.expected}`
       return [{ path, message: `${message}${found(issue.input)}`, at: 'value' }]
     }
+    case 'invalid_union': {
+      // One shape of several: what was meant is the one that the written value could become.
+      const meant = issue.errors.find(
+        (inner) =>
+          !inner.some(({ code, path }) => /^invalid_(?:type|value)$/.test(code) && path.length === 0),
+      )
+      return !meant
+        ? [{ path, message: issue.message, at: 'value' }]
+        : meant.flatMap((inner) => describe({ ...inner, path: [...path, ...inner.path] }))
+    }
     case 'invalid_key':
       return [{ path, message: `\`${String(path.at(-1))}\` is not a hostname in lower case`, at: 'key' }]
     default:

@@ -4,20 +4,26 @@
  */
 import { isMap, isScalar, LineCounter, parseDocument, type Document } from 'yaml'
 import { findBadAlias } from './aliases.ts'
-import { coversPattern, matchesHost, parseHostPattern } from '../policy/host-pattern.ts'
-import { compilePolicy, isExpired, ruleName, type Policy, type Rule } from '../policy/rules.ts'
-import { hostsElsewhere, presetRules, type Preset } from '../presets/preset.ts'
+import type { ClientRule } from '../policy/clients.ts'
+import { matchesHost, parseHostPattern } from '../policy/host-pattern.ts'
+import { isExpired, ruleName, type Policy, type Rule } from '../policy/rules.ts'
+import type { Preset } from '../presets/preset.ts'
 import { describe } from './describe.ts'
 import type { ConfigIssue } from './issue.ts'
-import { formatPath, locate, type Path } from './locate.ts'
+import { formatPath, locate } from './locate.ts'
+import { buildClientRules, buildPolicy, checkPresets, type PolicySource, type Report } from './policies.ts'
 import { configSchema, presetNames, type Settings } from './schema.ts'
 import { parseListenAddress } from './units.ts'
 
 /** The whole configuration, frozen; `policy` is compiled, the rest is as in the file with defaults filled in. */
-export type Config = Readonly<Omit<Settings, 'policy'>> & {
+export type Config = Readonly<Omit<Settings, 'policy' | 'clients'>> & {
   readonly policy: Policy
-  readonly sni: Settings['policy']['sni']
+  readonly onRevoke: Settings['policy']['onRevoke']
+  /** The file of the policy to come, as written. */
+  readonly candidate: string | null
   readonly presets: readonly string[]
+  /** The rules with their policies, compiled. */
+  readonly clients: Readonly<Omit<Settings['clients'], 'rules'>> & { readonly rules: readonly ClientRule[] }
 }
 
 export interface ConfigOverrides {
@@ -41,8 +47,6 @@ export type ConfigResult =
   /** `notices` are worth saying once at the start; nothing is wrong. */
   | { readonly ok: true; readonly config: Config; readonly notices: readonly string[] }
   | { readonly ok: false; readonly issues: readonly ConfigIssue[] }
-
-type Report = (path: Path, message: string, at?: 'key' | 'value') => void
 
 export function loadConfig(source: ConfigSource): ConfigResult {
   const lines = new LineCounter()
@@ -83,7 +87,8 @@ export function loadConfig(source: ConfigSource): ConfigResult {
     return { ok: false, issues }
   }
   const written: unknown = document.toJS()
-  const used = findPresets(written, source.presets, report)
+  const names = presetNames.safeParse(written).data?.policy.presets ?? []
+  checkPresets(names, ['policy', 'presets'], source.presets, report)
   const result = configSchema.safeParse(written, { reportInput: true })
   if (!result.success) {
     for (const issue of result.error.issues) {
@@ -94,7 +99,16 @@ export function loadConfig(source: ConfigSource): ConfigResult {
   if (!result.success) return { ok: false, issues: byPlace(issues) }
 
   const settings = result.data
-  const policy = buildPolicy(settings, used, source.presets, overrides.allow, source.nowMs, report)
+  const common: PolicySource = {
+    written: settings.policy,
+    own: settings.policy,
+    at: ['policy'],
+    label: 'policy',
+    added: overrides.allow,
+  }
+  const compile = (part: PolicySource): Policy => buildPolicy(part, source.presets, source.nowMs, report)
+  const policy = compile(common)
+  const rules = buildClientRules(settings, common, policy, source.presets, compile, report)
   if (!settings.audit.stdout && !settings.audit.file) {
     report(['audit', 'stdout'], 'records would go nowhere; turn on `audit.stdout`, or name an `audit.file`')
   }
@@ -103,9 +117,11 @@ export function loadConfig(source: ConfigSource): ConfigResult {
   const config: Config = {
     ...rest,
     ...overrides.listen,
+    clients: { ...settings.clients, rules },
     policy,
-    sni: writtenPolicy.sni,
     presets: writtenPolicy.presets,
+    onRevoke: writtenPolicy.onRevoke,
+    candidate: writtenPolicy.candidate,
   }
   return { ok: true, config: deepFreeze(config), notices: noticesFor(config, document, source.nowMs) }
 }
@@ -134,100 +150,25 @@ function parseOverrides(
   return { listen, allow }
 }
 
-/** Looked up before the schema is, so that a wrong name is reported together with everything else. */
-function findPresets(written: unknown, presets: readonly Preset[], report: Report): readonly Preset[] {
-  const names = presetNames.safeParse(written).data?.policy.presets ?? []
-  return names.flatMap((name, index): Preset[] => {
-    // What is no text is the schema's to report.
-    if (typeof name !== 'string') return []
-    if (names.indexOf(name) !== index) {
-      report(['policy', 'presets', index], `\`${name}\` is listed twice`)
-      return []
-    }
-    const preset = presets.find((candidate) => candidate.name === name)
-    if (preset) return [preset]
-    const bundled = presets.map((candidate) => candidate.name)
-    report(
-      ['policy', 'presets', index],
-      `no preset \`${name}\`; the bundled ones are ${bundled.join(' and ')}`,
-    )
-    return []
-  })
-}
-
 function byPlace(issues: readonly ConfigIssue[]): readonly ConfigIssue[] {
   return issues.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0))
 }
 
-function buildPolicy(
-  settings: Settings,
-  used: readonly Preset[],
-  presets: readonly Preset[],
-  added: readonly Rule[],
-  nowMs: number,
-  report: Report,
-): Policy {
-  const written = settings.policy
-  const deny = written.deny.map((rule) => toRule(rule, 'policy.deny'))
-  const own = written.allow.map((rule) => toRule(rule, 'policy.allow'))
-  for (const [index, rule] of own.entries()) {
-    const beaten = deny.findIndex((denying) => deniesAll(denying, rule))
-    if (beaten === -1) continue
-    report(
-      ['policy', 'allow', index],
-      `can never apply: policy.deny[${beaten}] covers it, and deny beats allow; remove one of them`,
-    )
-  }
-  for (const rule of added) {
-    const beaten = deny.findIndex((denying) => deniesAll(denying, rule))
-    if (beaten !== -1)
-      report(['policy', 'deny', beaten], `covers \`--allow ${ruleName(rule)}\`, which can then never apply`)
-  }
-  const allow = [...used.flatMap(presetRules), ...own, ...added]
-  const inForce = allow.filter(
-    (rule) => !isExpired(rule, nowMs) && !deny.some((denying) => deniesAll(denying, rule)),
-  )
-  if (allow.length === 0) {
-    report(['policy'], 'nothing is allowed; name a preset in `policy.presets` or a host in `policy.allow`')
-  } else if (inForce.length === 0) {
-    report(['policy'], 'nothing is allowed: every rule has expired or is denied by another')
-  }
-  return compilePolicy({
-    mode: written.mode,
-    allow,
-    deny,
-    elsewhere: hostsElsewhere(presets, written.presets),
-  })
-}
-
-function deniesAll(denying: Rule, allowing: Rule): boolean {
-  if (denying.expires !== undefined) return false
-  return (
-    (denying.port === undefined || denying.port === allowing.port) &&
-    coversPattern(denying.host, allowing.host)
-  )
-}
-
-type WrittenRule = Settings['policy']['allow'][number] | Settings['policy']['deny'][number]
-
-function toRule({ host, port, owner, reason, expires }: WrittenRule, ruleset: string): Rule {
-  return {
-    host,
-    port,
-    ruleset,
-    ...(owner !== undefined && { owner }),
-    ...(reason !== undefined && { reason }),
-    ...(expires !== undefined && { expires }),
-  }
-}
-
 function noticesFor(config: Config, document: Document, nowMs: number): readonly string[] {
-  const expired = config.policy.allow.filter((rule) => isExpired(rule, nowMs))
+  const allowed = new Set(policiesOf(config).flatMap(({ allow }) => allow))
+  const expired = [...allowed].filter((rule) => isExpired(rule, nowMs))
   return [
     ...expired.map((rule) => `the rule ${ruleName(rule)} expired after ${rule.expires} and no longer allows`),
     ...Object.keys(config.dns.hosts)
-      .filter((host) => !config.policy.allow.some((rule) => matchesHost(rule.host, host)))
+      .filter(
+        (host) => !policiesOf(config).some(({ allow }) => allow.some((rule) => matchesHost(rule.host, host))),
+      )
       .map((host) => `dns.hosts: no rule allows ${host}, so its addresses are never used`),
+    ...(config.clients.passwords !== null &&
+    !config.clients.rules.some(({ users }) => users) &&
+    config.clients.others === 'policy'
+      ? ['clients.passwords: no rule asks for a user, so clients need no password']
+      : []),
     ...(config.clients.allow.some((block) => block.prefixLength === 0)
       ? ['clients.allow: everybody who reaches the port may use the proxy']
       : []),
@@ -237,8 +178,12 @@ function noticesFor(config: Config, document: Document, nowMs: number): readonly
     ...(document.has('admin') && config.admin.listen
       ? ['admin.listen: this version has no admin listener; the key is reserved']
       : []),
-    ...(config.workers === 1 ? [] : ['workers: this version runs one worker']),
   ]
+}
+
+/** The common policy, and each other one that a client has. */
+export function policiesOf(config: Config): readonly Policy[] {
+  return [...new Set([config.policy, ...config.clients.rules.map(({ policy }) => policy)])]
 }
 
 /** Freezes plain objects and arrays all the way down. Maps and class instances (address blocks) are left alone. */

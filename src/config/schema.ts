@@ -6,9 +6,10 @@
 import { z } from 'zod'
 import { isIPv4Literal, isIPv6Literal, parsePort } from '../policy/authority.ts'
 import { parseBlock } from '../policy/addresses.ts'
+import { isUserName } from '../policy/clients.ts'
 import { parseHostPattern } from '../policy/host-pattern.ts'
 import { parseHostname } from '../policy/hostname.ts'
-import { parseDurationMs, parseListenAddress } from './units.ts'
+import { parseDurationMs, parseListenAddress, type ListenAddress } from './units.ts'
 
 /** A text that `parse` understands; `undefined` from it becomes an issue saying what was expected. */
 function parsed<T>(parse: (text: string) => T | undefined, expected: string) {
@@ -20,6 +21,7 @@ function parsed<T>(parse: (text: string) => T | undefined, expected: string) {
   })
 }
 
+const text = () => z.string().min(1, { error: 'is empty; write something, or leave the key out' })
 const duration = () =>
   parsed(parseDurationMs, 'a duration such as `500ms`, `10s`, `5m` or `1h` (at most 24d)')
 const positiveDuration = () =>
@@ -30,10 +32,26 @@ const listenAddress = parsed(
   parseListenAddress,
   'an IP address and port such as `127.0.0.1:3128` or `[::1]:3128` (`0.0.0.0:3128` for every interface)',
 )
+const isMapping = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
 const cidr = parsed(
   parseBlock,
   'an address block such as `10.0.0.0/8` or `fd00::/8`, without bits set behind the prefix',
 )
+const ADDRESS_EXPECTED =
+  'expected an address such as `127.0.0.1:3128`, or `{ address: 127.0.0.1:3128, tls: …, proxyProtocol: … }`'
+const listener = z
+  .strictObject({
+    address: listenAddress,
+    tls: z.strictObject({ cert: text(), key: text(), clientCa: text().optional() }).optional(),
+    proxyProtocol: z
+      .strictObject({ from: z.array(cidr).min(1, { error: 'list the addresses of the load balancers' }) })
+      .optional(),
+  })
+  .refine(({ tls, proxyProtocol }) => !tls || !proxyProtocol, {
+    error: '`tls` and `proxyProtocol` cannot be on one listener in this version; use two listeners',
+  })
+  .transform(({ address, ...more }): ListenAddress => ({ ...address, ...more }))
 /** A block that may be dialled in spite of the registries: narrow enough not to be the end of the guard. */
 const narrowCidr = cidr.refine((block) => block.prefixLength >= (block.text.includes(':') ? 7 : 8), {
   error: 'is so broad that nothing would be guarded; name the blocks in question, such as `10.1.2.0/24`',
@@ -71,26 +89,31 @@ function hostPattern(use: 'allow' | 'deny') {
   })
 }
 
+const sni = z.enum(['require', 'off'])
 const ruleError = (issue: { input?: unknown }) =>
   typeof issue.input === 'string'
     ? `a rule is a mapping; write \`{ host: ${issue.input}, port: 443 }\``
     : undefined
-const text = () => z.string().min(1, { error: 'is empty; write something, or leave the key out' })
 const port = z.int({ error: 'expected a port number from 1 to 65535' }).min(1).max(65_535)
 const lastDay = z.iso.date({
   error: 'expected a date such as `2027-01-31`, the last day on which the rule applies',
 })
 
-const allowRule = z.strictObject(
-  {
-    host: hostPattern('allow'),
-    port: port.default(443),
-    owner: text().optional(),
-    reason: text().optional(),
-    expires: lastDay.optional(),
-  },
-  { error: ruleError },
-)
+const allowRule = z
+  .strictObject(
+    {
+      host: hostPattern('allow'),
+      port: port.default(443),
+      owner: text().optional(),
+      reason: text().optional(),
+      expires: lastDay.optional(),
+      sni: sni.optional(),
+    },
+    { error: ruleError },
+  )
+  .refine((rule) => rule.sni !== 'off' || (rule.owner !== undefined && rule.reason !== undefined), {
+    error: '`sni: off` lets another tenant of the same address be reached; say `owner` and `reason` for it',
+  })
 
 const denyRule = z.strictObject(
   {
@@ -109,13 +132,51 @@ export const presetNames = z.object({
   policy: z.object({ presets: z.array(z.unknown()).default(DEFAULT_PRESETS) }).prefault({}),
 })
 
+const mode = z.enum(['enforce', 'report'])
+const ipLiterals = z.enum(['deny', 'verify-sni'])
+
 const policy = z.strictObject({
-  mode: z.enum(['enforce', 'report']).default('enforce'),
+  mode: mode.default('enforce'),
   presets: z.array(z.string()).default(DEFAULT_PRESETS),
   allow: z.array(allowRule).default([]),
   deny: z.array(denyRule).default([]),
-  sni: z.enum(['require', 'off']).default('require'),
+  sni: sni.default('require'),
+  ipLiterals: ipLiterals.default('deny'),
+  onRevoke: z.enum(['keep', 'close']).default('keep'),
+  candidate: text().nullable().default(null),
 })
+
+/** A client's own policy: what it leaves out is as in the common one. */
+const ownPolicy = z.strictObject({
+  mode: mode.optional(),
+  presets: z.array(z.string()).optional(),
+  allow: z.array(allowRule).optional(),
+  deny: z.array(denyRule).optional(),
+  sni: sni.optional(),
+  ipLiterals: ipLiterals.optional(),
+})
+
+const someOf = <T extends z.ZodType>(item: T) =>
+  z.array(item).min(1, { error: 'is empty; list somebody, or leave the key out' })
+const userName = parsed(
+  (text) => (isUserName(text) ? text : undefined),
+  'a user name of letters, digits and . _ @ -',
+)
+const clientRule = z
+  .strictObject({
+    name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, {
+      error: 'expected a name of letters, digits and . _ -',
+    }),
+    from: someOf(cidr).optional(),
+    users: z
+      .union([z.literal('any'), someOf(userName)], { error: 'expected a list of user names, or `any`' })
+      .optional(),
+    certificates: someOf(text()).optional(),
+    policy: ownPolicy.optional(),
+  })
+  .refine(({ from, users, certificates }) => from ?? users ?? certificates, {
+    error: 'fits everybody; say `from`, `users` or `certificates`, or change the common `policy`',
+  })
 
 const clients = z.strictObject({
   allow: z
@@ -123,6 +184,9 @@ const clients = z.strictObject({
     .min(1, { error: 'nobody could use the proxy; list at least one block' })
     .prefault(['127.0.0.0/8', '::1/128']),
   maxTunnelsPerClient: count().default(1024),
+  passwords: text().nullable().default(null),
+  rules: z.array(clientRule).default([]),
+  others: z.enum(['policy', 'deny']).default('policy'),
 })
 
 const dns = z
@@ -160,6 +224,7 @@ const limits = z
     helloTimeout: positiveDuration().prefault('10s'),
     idleTimeout: positiveDuration().prefault('15m'),
     lingerTimeout: positiveDuration().prefault('30s'),
+    drainDelay: duration().prefault('0s'),
     drainTimeout: duration().prefault('25s'),
   })
   .transform((limits) => ({
@@ -169,6 +234,7 @@ const limits = z
     helloTimeoutMs: limits.helloTimeout,
     idleTimeoutMs: limits.idleTimeout,
     lingerTimeoutMs: limits.lingerTimeout,
+    drainDelayMs: limits.drainDelay,
     drainTimeoutMs: limits.drainTimeout,
   }))
 
@@ -195,9 +261,11 @@ const audit = z.strictObject({
 export const configSchema = z.strictObject({
   listen: z
     .preprocess(
-      (value) => (typeof value === 'string' ? [value] : value),
+      (value) => (typeof value === 'string' || isMapping(value) ? [value] : value),
       z
-        .array(listenAddress, { error: 'expected an address such as `127.0.0.1:3128`, or a list of them' })
+        .array(z.union([listenAddress, listener], { error: ADDRESS_EXPECTED }), {
+          error: 'expected an address such as `127.0.0.1:3128`, or a list of them',
+        })
         .min(1, { error: 'list at least one address' }),
     )
     .prefault('127.0.0.1:3128'),

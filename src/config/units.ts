@@ -1,4 +1,5 @@
 /** Durations and sizes as people write them, and listen addresses. */
+import type { AddressBlock } from '../policy/addresses.ts'
 import { isIPv4Literal, isIPv6Literal } from '../policy/authority.ts'
 
 const UNIT_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
@@ -18,6 +19,11 @@ export interface ListenAddress {
   readonly host: string
   /** 0 lets the system choose. */
   readonly port: number
+  /** Speaks TLS to its clients; paths of PEM files. With `clientCa` clients must have a certificate from it. */
+  readonly tls?:
+    { readonly cert: string; readonly key: string; readonly clientCa?: string | undefined } | undefined
+  /** Connections from these blocks begin with a PROXY header, which names the client. */
+  readonly proxyProtocol?: { readonly from: readonly AddressBlock[] } | undefined
 }
 
 /** `127.0.0.1:3128`, `[::1]:3128` or `localhost:3128` (which is 127.0.0.1). */

@@ -27,14 +27,8 @@ export interface QueryOptions {
 }
 
 export function createQuery(options: QueryOptions): Query {
-  const resolver = new Resolver({
-    timeout: options.timeoutMs,
-    tries: options.tries,
-    // c-ares doubles the timeout for each try unless told not to.
-    maxTimeout: options.timeoutMs,
-  })
-  if (options.servers.length > 0) resolver.setServers(options.servers)
   return async (name, type) => {
+    const resolver = openResolver(options)
     try {
       const records =
         type === 'A'
@@ -51,6 +45,17 @@ export function createQuery(options: QueryOptions): Query {
       return { kind: FAILURES[code] ?? 'failed', code }
     }
   }
+}
+
+/**
+ * A resolver, and so a socket, for this question alone. Questions that share one share its fate: one datagram that
+ * c-ares cannot read fails every question under way there. And each has a source port of its own to be guessed.
+ */
+function openResolver({ servers, timeoutMs, tries }: QueryOptions): Resolver {
+  // c-ares doubles the timeout for each try unless told not to.
+  const resolver = new Resolver({ timeout: timeoutMs, tries, maxTimeout: timeoutMs })
+  if (servers.length > 0) resolver.setServers(servers)
+  return resolver
 }
 
 const FAILURES: Record<string, 'nxdomain' | 'nodata' | 'timeout'> = {

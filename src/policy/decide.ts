@@ -32,6 +32,8 @@ export interface Denial {
 
 export type Decision =
   | { readonly kind: 'allow'; readonly target: Target; readonly rule: Rule }
+  /** An IP address under `policy.ipLiterals: verify-sni`: nothing is decided before the ClientHello names a host. */
+  | { readonly kind: 'prove'; readonly target: Target }
   /** `policy.mode: report`: let through, and recorded with what `enforce` would have said. */
   | { readonly kind: 'report'; readonly target: Target; readonly denial: Denial }
   /** `target` is absent when the authority could not be read. */
@@ -63,6 +65,14 @@ export function decide(
   const target: Target = { host: authority.host, port: authority.port, kind: authority.kind }
   trace?.({ question: 'well-formed host:port?', answer: `${target.host} port ${target.port}`, passed: true })
 
+  if (target.kind === 'ip' && policy.ipLiterals === 'verify-sni') {
+    trace?.({
+      question: LITERAL_QUESTION,
+      answer: 'an IP address, which the ClientHello must prove',
+      passed: true,
+    })
+    return { kind: 'prove', target }
+  }
   const verdict = target.kind === 'ip' ? refuseLiteral(trace) : judge(policy, target, nowMs, trace)
   if (verdict.kind === 'rule') return { kind: 'allow', target, rule: verdict.rule }
   if (policy.mode === 'enforce') return { kind: 'deny', target, denial: verdict.denial }
@@ -72,19 +82,23 @@ export function decide(
 
 type Verdict =
   { readonly kind: 'rule'; readonly rule: Rule } | { readonly kind: 'denial'; readonly denial: Denial }
+const LITERAL_QUESTION = 'a host name, not an IP address?'
 /** grpc-go before 1.71 resolved names itself and sent addresses. */
-const OLD_CHAINCTL: Hint = { kind: 'advice', value: 'connect by host name; if this is chainctl, upgrade it' }
+const OLD_CHAINCTL: Hint = {
+  kind: 'advice',
+  value: 'connect by host name: upgrade chainctl, or allow verify-sni',
+}
 
 type Trace = ((step: Step) => void) | undefined
 
 function refuseLiteral(trace: Trace): Verdict {
-  trace?.({ question: 'a host name, not an IP address?', answer: 'an IP address', passed: false })
+  trace?.({ question: LITERAL_QUESTION, answer: 'an IP address', passed: false })
   return { kind: 'denial', denial: { code: 'ip_literal', hint: OLD_CHAINCTL } }
 }
 
 function judge(policy: Policy, target: Target, nowMs: number, trace: Trace): Verdict {
   const { host, port } = target
-  trace?.({ question: 'a host name, not an IP address?', answer: 'a host name', passed: true })
+  trace?.({ question: LITERAL_QUESTION, answer: 'a host name', passed: true })
 
   const denying = findDenying(policy, host, port, nowMs)
   trace?.({

@@ -37,6 +37,8 @@ const policy = {
   status: 403,
   proxyError: 'http_request_denied',
   retry: 'policy',
+  // Where the ClientHello names the host, the denial comes after the 200.
+  alert: 'access_denied',
 } as const
 const limit = {
   action: 'tunnel-denied',
@@ -46,7 +48,7 @@ const limit = {
 } as const
 /** Denied by the ClientHello: the 200 is out, so the answer is an alert. */
 const hello = { action: 'tunnel-denied', status: null, proxyError: null, retry: 'policy' } as const
-const failure = { action: 'tunnel-failed', retry: 'transient' } as const
+const failure = { action: 'tunnel-failed', retry: 'transient', alert: 'internal_error' } as const
 const closed = { action: 'tunnel-closed', status: null, proxyError: null, retry: 'none' } as const
 
 export const OUTCOMES = {
@@ -72,7 +74,8 @@ export const OUTCOMES = {
   ip_literal: {
     ...policy,
     meaning: 'the target is an IP address, and rules name hosts',
-    advice: 'name the host; chainctl builds before March 2025 send addresses',
+    advice:
+      'name the host; for chainctl before March 2025, upgrade it or set `policy.ipLiterals: verify-sni`',
   },
   rule_denied: {
     ...policy,
@@ -88,6 +91,28 @@ export const OUTCOMES = {
     ...policy,
     meaning: 'this client address may not use the proxy',
     advice: 'have the client address added to `clients.allow`',
+  },
+  client_unknown: {
+    ...policy,
+    meaning: 'no rule of `clients.rules` fits this client, and `clients.others` is deny',
+    advice: 'have the client added to `clients.rules`',
+  },
+  certificate_required: {
+    ...policy,
+    meaning: 'this listener serves only clients with a valid certificate, and none was shown',
+    advice: 'give the client a certificate from the CA in `tls.clientCa` (curl: --proxy-cert, --proxy-key)',
+  },
+  credentials_missing: {
+    ...policy,
+    status: 407,
+    meaning: 'this client has to say who it is, and sent no credentials',
+    advice: 'write HTTPS_PROXY=http://user:password@…',
+  },
+  credentials_wrong: {
+    ...policy,
+    status: 407,
+    meaning: 'the credentials in Proxy-Authorization are not right',
+    advice: 'check user and password, percent-encoded in HTTPS_PROXY=http://user:password@…',
   },
   address_prohibited: {
     ...policy,
@@ -124,6 +149,18 @@ export const OUTCOMES = {
     meaning: 'the client spoke TLS to the plain proxy port',
     advice: 'write HTTPS_PROXY=http://…, not https://…',
   },
+  proxy_header_invalid: {
+    ...malformed,
+    meaning: 'the load balancer sent no PROXY header that can be read',
+    advice: 'turn on the PROXY protocol (v1 or v2) at the balancer, or take it out of `proxyProtocol.from`',
+  },
+  tls_handshake_failed: {
+    ...malformed,
+    action: 'tunnel-failed',
+    status: null,
+    meaning: 'the TLS handshake with the client failed on a listener that speaks TLS',
+    advice: "write HTTPS_PROXY=https://…, and have the client trust the listener's certificate",
+  },
   head_timeout: {
     ...malformed,
     status: 408,
@@ -155,7 +192,13 @@ export const OUTCOMES = {
     ...hello,
     alert: 'missing_extension',
     meaning: 'the ClientHello names no server (no SNI)',
-    advice: 'use a client that sends SNI, or set `policy.sni: off`',
+    advice: 'use a client that sends SNI, or give its rule `sni: off` (with owner and reason)',
+  },
+  ip_not_proven: {
+    ...hello,
+    alert: 'unrecognized_name',
+    meaning: 'the target address is not among the current addresses of the host that the ClientHello names',
+    advice: 'connect by host name: the client and the proxy get different DNS answers',
   },
   sni_malformed: {
     ...hello,
@@ -169,7 +212,7 @@ export const OUTCOMES = {
     retry: 'none',
     alert: 'unexpected_message',
     meaning: 'the first bytes in the tunnel are not TLS',
-    advice: 'only TLS goes through; for something else set `policy.sni: off`',
+    advice: 'only TLS goes through; for something else give the rule `sni: off` (with owner and reason)',
   },
   hello_timeout: {
     ...hello,
@@ -195,6 +238,11 @@ export const OUTCOMES = {
     ...limit,
     meaning: 'this client has as many tunnels as `clients.maxTunnelsPerClient` allows',
     advice: 'close some tunnels, or raise the limit',
+  },
+  too_many_logins: {
+    ...limit,
+    meaning: 'more passwords wait to be verified than the proxy takes on at once',
+    advice: 'try again; credentials that were right before are not held up by this',
   },
   draining: {
     ...limit,
@@ -255,7 +303,6 @@ export const OUTCOMES = {
     ...failure,
     status: 502,
     proxyError: 'proxy_internal_error',
-    alert: 'internal_error',
     meaning: 'the proxy met an unexpected error, and what is unexpected is denied',
     advice: 'report it with the id of this reply',
   },
@@ -284,6 +331,16 @@ export const OUTCOMES = {
     alert: 'internal_error',
     meaning: 'the proxy met an unexpected error as it joined the two sides',
     advice: 'report it with the id of this record',
+  },
+  policy_revoked: {
+    ...closed,
+    meaning: 'a reload took the host out of the policy, and `policy.onRevoke` is `close`',
+    advice: 'have the host added again if it is still needed',
+  },
+  worker_lost: {
+    ...closed,
+    meaning: 'the worker process that carried it ended unexpectedly',
+    advice: 'see the worker-lost record and the standard error for what ended it',
   },
   drain_timeout: {
     ...closed,

@@ -5,6 +5,9 @@
 import { createHash } from 'node:crypto'
 import { formatHostPattern, type HostPattern } from './host-pattern.ts'
 
+/** Whether the ClientHello must name the CONNECT host. */
+export type SniCheck = 'require' | 'off'
+
 export interface Rule {
   readonly host: HostPattern
   /** The one port; `undefined` (deny rules only) means every port. */
@@ -15,6 +18,8 @@ export interface Rule {
   readonly reason?: string
   /** The last day (UTC, `YYYY-MM-DD`) on which the rule applies. */
   readonly expires?: string
+  /** An exception from the policy's `sni`, for what this rule allows. */
+  readonly sni?: SniCheck
 }
 
 /** A host of a preset that is not in use, for the hint "it is in preset …". */
@@ -25,11 +30,17 @@ export interface PresetHost {
 }
 
 export type PolicyMode = 'enforce' | 'report'
+/** What becomes of a CONNECT to an IP address: denied, or opened when the ClientHello names an allowed host of it. */
+export type IpLiterals = 'deny' | 'verify-sni'
 
 export interface PolicySource {
   readonly mode: PolicyMode
   readonly allow: readonly Rule[]
   readonly deny: readonly Rule[]
+  /** Default `require`. */
+  readonly sni?: SniCheck
+  /** Default `deny`. */
+  readonly ipLiterals?: IpLiterals
   /** Hosts of bundled presets that this policy does not use, oldest preset first. */
   readonly elsewhere?: readonly PresetHost[]
 }
@@ -37,7 +48,7 @@ export interface PolicySource {
 export interface Policy extends Required<PolicySource> {
   readonly allowIndex: RuleIndex
   readonly denyIndex: RuleIndex
-  /** `sha256:…` over mode and rules: equal policies have equal hashes, whatever the order of their rules. */
+  /** `sha256:…` over mode, checks and rules: equal policies have equal hashes, whatever the order of their rules. */
   readonly hash: string
 }
 
@@ -52,8 +63,13 @@ export function compilePolicy(source: PolicySource): Policy {
     mode: source.mode,
     allow: source.allow,
     deny: source.deny,
+    sni: source.sni ?? 'require',
+    ipLiterals: source.ipLiterals ?? 'deny',
     elsewhere: source.elsewhere ?? [],
-    allowIndex: indexRules(source.allow),
+    // Of two rules for the same host, the one that states an exception is found first: it is meant to apply.
+    allowIndex: indexRules(
+      source.allow.toSorted((a, b) => Number(b.sni !== undefined) - Number(a.sni !== undefined)),
+    ),
     denyIndex: indexRules(source.deny),
     hash: hashPolicy(source),
   })
@@ -63,6 +79,11 @@ export function compilePolicy(source: PolicySource): Policy {
 export function ruleName(rule: Rule): string {
   const host = formatHostPattern(rule.host)
   return rule.port === undefined ? host : `${host}:${rule.port}`
+}
+
+/** Whether what a rule allows is checked for its server name; `undefined`: no rule, as in mode report. */
+export function sniCheckOf(policy: Policy, rule: Rule | undefined): SniCheck {
+  return rule?.sni ?? policy.sni
 }
 
 const DAY_MS = 86_400_000
@@ -95,9 +116,12 @@ function hashPolicy(source: PolicySource): string {
       rule.owner ?? null,
       rule.reason ?? null,
       rule.expires ?? null,
+      rule.sni ?? null,
     ])
   const canonical = JSON.stringify([
     source.mode,
+    source.sni ?? 'require',
+    source.ipLiterals ?? 'deny',
     source.allow.map(line).toSorted(),
     source.deny.map(line).toSorted(),
   ])

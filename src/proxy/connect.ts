@@ -10,12 +10,14 @@ import { parseAuthority } from '../policy/authority.ts'
 import { decide, type Target } from '../policy/decide.ts'
 import { outcome, type OutcomeCode } from '../policy/reasons.ts'
 import { refusal, type Refusal } from '../policy/refusal.ts'
-import type { Policy } from '../policy/rules.ts'
-import type { Connection, RelayLimits, Wire } from '../wire/types.ts'
+import { sniCheckOf, type Policy, type SniCheck } from '../policy/rules.ts'
+import type { Connection, Endpoint, RelayLimits, Wire } from '../wire/types.ts'
 import { dialFirst } from './dial.ts'
 import type { Guard } from './guard.ts'
 import { hostNamesTarget } from './head.ts'
+import type { Identify } from './identify.ts'
 import { checkClientHello } from './hello.ts'
+import { proveAddress } from './ip-proof.ts'
 import { readHead, type WellFormed } from './read-head.ts'
 import { ESTABLISHED, formatAlert, formatReply } from './refuse.ts'
 import type { Tunnel, TunnelRegistry } from './tunnels.ts'
@@ -33,7 +35,8 @@ export interface Services {
   readonly nextId: () => string
   /** Whether a client address lies in `clients.allow`. */
   readonly clientAllowed: (address: string) => boolean
-  readonly requireSni: boolean
+  /** Says who a client is and which policy it has; absent where all have `policy()`. */
+  readonly identify: Identify | undefined
   readonly limits: RelayLimits & {
     readonly headTimeoutMs: number
     readonly dialTimeoutMs: number
@@ -58,17 +61,20 @@ type Step<T> = T | Refusal
  * promise has settled, so that an open tunnel holds no suspended function. Never rejects.
  *
  * @param admission whether the gate has a place for it, and if not, why
+ * @param source the client, where a load balancer has named another than the one that is connected
  */
 export async function serveConnection(
   client: Connection,
   services: Services,
-  admission: Admission,
+  admission: Admission | Refusal,
   onEnd: () => void,
+  source: Endpoint = client.remote,
 ): Promise<void> {
   const policy = services.policy()
   const attempt: Attempt = {
     id: services.nextId(),
-    client: client.remote,
+    client: source,
+    via: source === client.remote ? undefined : client.remote,
     startedMs: services.clock.monotonicMs(),
     policyHash: policy.hash,
     mode: policy.mode,
@@ -78,7 +84,9 @@ export async function serveConnection(
     end =
       admission === 'admitted' || admission === 'stranger'
         ? await openTunnel(client, attempt, policy, services, admission, onEnd)
-        : refusal(admission)
+        : typeof admission === 'string'
+          ? refusal(admission)
+          : admission
   } catch (error) {
     // Unexpected, so denied; and never a second decision on record.
     services.onBug(error)
@@ -101,7 +109,7 @@ export async function serveConnection(
 async function openTunnel(
   client: Connection,
   attempt: Attempt,
-  policy: Policy,
+  common: Policy,
   services: Services,
   admission: 'admitted' | 'stranger',
   onEnd: () => void,
@@ -109,20 +117,31 @@ async function openTunnel(
   const head = await readHead(client, attempt, admission, services)
   if (head === 'silent' || head.kind === 'refusal') return head
 
+  const identified = services.identify?.(client, head, attempt) ?? common
+  const policy = identified instanceof Promise ? await identified : identified
+  if ('kind' in policy) return policy
+
   const target = admit(head, attempt, policy, services)
   if (target.kind === 'refusal') return target
 
   let upstream: Connection | undefined
   let relaying = false
   try {
+    // An address that no host name vouches for yet is not dialled: the client has to speak first.
+    const unproven = target.kind === 'ip' && policy.ipLiterals === 'verify-sni'
+    if (unproven) {
+      establish(client, attempt, 'require')
+      const denied = await proveAddress(client, target, attempt, policy, services)
+      if (denied) return denied
+    }
     const reached = await connectTo(target, client, attempt, services)
     if (reached.kind === 'refusal') return reached
     upstream = reached.connection
-
-    client.write(ESTABLISHED)
-    attempt.established = true
-    const denied = await checkFirstBytes(client, target, attempt, services)
-    if (denied) return denied
+    if (!unproven) {
+      establish(client, attempt, sniCheckOf(policy, attempt.rule))
+      const denied = await checkFirstBytes(client, target, attempt, services)
+      if (denied) return denied
+    }
 
     services.audit.record({ kind: 'opened', attempt })
     attempt.opened = true
@@ -155,7 +174,7 @@ function admit(head: WellFormed, attempt: Attempt, policy: Policy, services: Ser
   if (services.draining()) return refusal('draining')
   if (!services.audit.accepting) return refusal('audit_unavailable')
   if (decision.kind === 'allow') attempt.rule = decision.rule
-  else attempt.wouldDeny = { kind: 'refusal', ...decision.denial }
+  else if (decision.kind === 'report') attempt.wouldDeny = { kind: 'refusal', ...decision.denial }
   return decision.target
 }
 
@@ -199,15 +218,22 @@ async function connectTo(
   return { kind: 'upstream', connection: dialled.connection }
 }
 
+/** The 200: from here on a refusal is an alert, or silence where what flows need not be TLS. */
+function establish(client: Connection, attempt: Attempt, sni: SniCheck): void {
+  client.write(ESTABLISHED)
+  attempt.established = true
+  attempt.tlsExpected = sni === 'require'
+}
+
 /** After the 200: the ClientHello must name the target. In report mode a denial is noted, and passes. */
 async function checkFirstBytes(
   client: Connection,
   target: Target,
   attempt: Attempt,
-  { requireSni, limits, clock }: Services,
+  { limits, clock }: Services,
 ): Promise<Refusal | undefined> {
   // An address has no server name to compare with; it gets here in report mode only.
-  if (!requireSni || target.kind === 'ip') return undefined
+  if (!attempt.tlsExpected || target.kind === 'ip') return undefined
   const denied = await checkClientHello(client, target.host, attempt, limits.helloTimeoutMs, clock)
   if (attempt.mode === 'enforce' || denied?.code === 'client_gone') return denied
   if (denied) attempt.wouldDeny ??= denied
@@ -248,7 +274,7 @@ async function closeUnrelayed(
 ): Promise<'ended'> {
   const durationMs = services.clock.monotonicMs() - attempt.startedMs
   services.audit.record({ kind: 'closed', attempt, code, bytesUp: 0, bytesDown: 0, durationMs })
-  await answer(client, attempt, code, undefined, services)
+  await answer(client, attempt, code, undefined)
   return 'ended'
 }
 
@@ -256,7 +282,7 @@ async function closeUnrelayed(
 async function refuse(client: Connection, attempt: Attempt, why: Refusal, services: Services): Promise<void> {
   services.audit.record({ kind: 'refused', attempt, refusal: why })
   const reply = attempt.established ? undefined : formatReply(attempt, why)
-  await answer(client, attempt, why.code, reply, services)
+  await answer(client, attempt, why.code, reply)
 }
 
 /** Sends the reply, or the alert where only TLS is still understood, and closes without cutting it off. */
@@ -265,9 +291,8 @@ async function answer(
   attempt: Attempt,
   code: OutcomeCode,
   reply: Buffer | undefined,
-  { requireSni }: Services,
 ): Promise<void> {
-  const tls = attempt.established ? requireSni : outcome(code).status === null
+  const tls = attempt.established ? attempt.tlsExpected : outcome(code).status === null
   const bytes = reply ?? (tls ? formatAlert(code) : undefined)
   if (bytes) client.write(bytes)
   await client.finish(REFUSAL_LINGER_MS)

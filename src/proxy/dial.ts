@@ -39,63 +39,94 @@ export function dialFirst(
   port: number,
   options: DialOptions,
 ): Promise<DialOutcome> {
-  const { wire, clock } = options
-  const queue = alternateFamilies(addresses).slice(0, MAX_TRIES)
-  const running = new Map<string, { dialing: Dialing; startedMs: number }>()
-  const tries: DialTry[] = []
-  const failures: DialFailure[] = []
-
   return new Promise((resolve) => {
-    let cancelDelay: () => void = () => undefined
-    let settled = false
-    const settle = (outcome: DialOutcome): void => {
-      settled = true
-      cancelDelay()
-      cancelDeadline()
-      for (const { dialing } of running.values()) dialing.abort()
-      resolve(outcome)
-    }
-    const next = (): void => {
-      cancelDelay()
-      const address = queue.shift()
-      if (address === undefined) {
-        if (running.size === 0) settle({ kind: 'failed', code: codeOf(failures), tries })
-        return
-      }
-      const startedMs = clock.monotonicMs()
-      const dialing = tryDial(wire, address, port)
-      running.set(address, { dialing, startedMs })
-      if (queue.length > 0) cancelDelay = clock.setTimer(next, ATTEMPT_DELAY_MS)
-      void dialing.result.then((result) => arrive(address, startedMs, result))
-    }
-    const arrive = (address: string, startedMs: number, result: DialResult): void => {
-      if (settled) {
-        if (result.kind === 'connected') result.connection.destroy()
-        return
-      }
-      running.delete(address)
-      const ms = Math.round(clock.monotonicMs() - startedMs)
-      if (result.kind === 'connected') {
-        tries.push({ address, result: 'connected', ms })
-        settle({ kind: 'connected', connection: result.connection, address, tries })
-        return
-      }
-      tries.push({ address, result: result.code, ms })
-      failures.push(result.failure)
-      next()
-    }
-    const cancelDeadline = clock.setTimer(() => {
-      const now = clock.monotonicMs()
-      for (const [address, { startedMs }] of running) {
-        tries.push({ address, result: 'no answer', ms: Math.round(now - startedMs) })
-      }
-      settle({ kind: 'failed', code: 'connect_timeout', tries })
-    }, options.timeoutMs)
-    void options.client.gone.then(() => {
-      if (!settled) settle({ kind: 'aborted' })
-    })
-    next()
+    new Race(alternateFamilies(addresses).slice(0, MAX_TRIES), port, options, resolve).start()
   })
+}
+
+interface Attempt {
+  readonly address: string
+  readonly startedMs: number
+  readonly dialing: Dialing
+}
+
+class Race {
+  /** Addresses not tried yet. */
+  readonly #queue: string[]
+  readonly #port: number
+  readonly #options: DialOptions
+  readonly #settled: (outcome: DialOutcome) => void
+  #running: Attempt[] = []
+  readonly #tries: DialTry[] = []
+  readonly #failures: DialFailure[] = []
+  #over = false
+  #cancelDelay: (() => void) | undefined
+  #cancelDeadline: (() => void) | undefined
+
+  constructor(queue: string[], port: number, options: DialOptions, settled: (outcome: DialOutcome) => void) {
+    this.#queue = queue
+    this.#port = port
+    this.#options = options
+    this.#settled = settled
+  }
+
+  start(): void {
+    const { clock, timeoutMs, client } = this.#options
+    this.#cancelDeadline = clock.setTimer(() => this.#expire(), timeoutMs)
+    void client.gone.then(() => this.#settle({ kind: 'aborted' }))
+    this.#next()
+  }
+
+  #next(): void {
+    const { wire, clock } = this.#options
+    this.#cancelDelay?.()
+    const address = this.#queue.shift()
+    if (address === undefined) {
+      if (this.#running.length === 0) {
+        this.#settle({ kind: 'failed', code: codeOf(this.#failures), tries: this.#tries })
+      }
+      return
+    }
+    const attempt = { address, startedMs: clock.monotonicMs(), dialing: tryDial(wire, address, this.#port) }
+    this.#running.push(attempt)
+    if (this.#queue.length > 0) this.#cancelDelay = clock.setTimer(() => this.#next(), ATTEMPT_DELAY_MS)
+    void attempt.dialing.result.then((result) => this.#arrive(attempt, result))
+  }
+
+  #arrive(attempt: Attempt, result: DialResult): void {
+    if (this.#over) {
+      if (result.kind === 'connected') result.connection.destroy()
+      return
+    }
+    this.#running = this.#running.filter((one) => one !== attempt)
+    const { address, startedMs } = attempt
+    const ms = Math.round(this.#options.clock.monotonicMs() - startedMs)
+    if (result.kind === 'connected') {
+      this.#tries.push({ address, result: 'connected', ms })
+      this.#settle({ kind: 'connected', connection: result.connection, address, tries: this.#tries })
+      return
+    }
+    this.#tries.push({ address, result: result.code, ms })
+    this.#failures.push(result.failure)
+    this.#next()
+  }
+
+  #expire(): void {
+    const now = this.#options.clock.monotonicMs()
+    for (const { address, startedMs } of this.#running) {
+      this.#tries.push({ address, result: 'no answer', ms: Math.round(now - startedMs) })
+    }
+    this.#settle({ kind: 'failed', code: 'connect_timeout', tries: this.#tries })
+  }
+
+  #settle(outcome: DialOutcome): void {
+    if (this.#over) return
+    this.#over = true
+    this.#cancelDelay?.()
+    this.#cancelDeadline?.()
+    for (const { dialing } of this.#running) dialing.abort()
+    this.#settled(outcome)
+  }
 }
 
 /** A wire that throws has failed to dial; nobody above a timer could catch it. */
@@ -110,6 +141,7 @@ function tryDial(wire: Pick<Wire, 'dial'>, address: string, port: number): Diali
 
 /** IPv6 first, then one of each in turn (RFC 8305 §4), each family in the resolver's order. */
 export function alternateFamilies(addresses: readonly string[]): string[] {
+  if (addresses.length === 1) return [...addresses]
   const distinct = [...new Set(addresses)]
   const six = distinct.filter((address) => address.includes(':'))
   const four = distinct.filter((address) => !address.includes(':'))

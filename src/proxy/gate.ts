@@ -1,10 +1,18 @@
 /** The gate: listens, serves every connection through the pipeline, and shuts down without cutting tunnels short. */
-import type { Connection, Endpoint, Listener } from '../wire/types.ts'
+import type { Connection, Endpoint, Listener, Wire } from '../wire/types.ts'
 import type { ListenAddress } from '../config/units.ts'
+import { inBlocks, type AddressBlock } from '../policy/addresses.ts'
+import type { Refusal } from '../policy/refusal.ts'
+import { readProxyHeader } from './read-proxy-header.ts'
 import { serveConnection, type Admission, type Services } from './connect.ts'
 
-export interface GateOptions {
+export interface GateOptions extends GateLimits {
   readonly listen: readonly ListenAddress[]
+  /** The wires of listeners that have one of their own, such as those that speak TLS. */
+  readonly wires?: ReadonlyMap<ListenAddress, Wire>
+}
+
+export interface GateLimits {
   readonly maxConnections: number
   readonly drainTimeoutMs: number
 }
@@ -21,6 +29,8 @@ export interface Gate {
    * on; then nothing listens.
    */
   start(): Promise<void>
+  /** From the next connection on; those under way end by what they began with. Listeners stay as they are. */
+  reconfigure(limits: GateLimits, services: Services): void
   /** Stops accepting, gives tunnels `drainTimeoutMs`, closes what is left. Calling again closes at once. */
   stop(): Promise<void>
 }
@@ -44,6 +54,8 @@ export function createGate(
     too_many_tunnels: 0,
   }
   let dropped = 0
+  /** Connections from load balancers that have not said yet whose they are. */
+  let announcing = 0
   /** Called when the last connection has ended. */
   let onIdle: () => void = () => undefined
   const listeners: Listener[] = []
@@ -69,7 +81,13 @@ export function createGate(
       try {
         for (const address of options.listen) {
           refusedAddress = address
-          listeners.push(await services.wire.listen(address, accept))
+          const wire = options.wires?.get(address)
+          const own = wire ? () => withWire(wire) : () => services
+          const from = address.proxyProtocol?.from
+          const take = from
+            ? (connection: Connection) => acceptBehind(connection, own(), from)
+            : (connection: Connection) => accept(connection, own())
+          listeners.push(await (wire ?? services.wire).listen(address, take))
         }
       } catch (error) {
         await Promise.all(listeners.splice(0).map((listener) => listener.close()))
@@ -78,16 +96,70 @@ export function createGate(
         })
       }
     },
+    reconfigure(next, nextServices) {
+      limits = next
+      services = nextServices
+      ofWire.clear()
+    },
     stop() {
       if (stopping) hurry()
       stopping ??= drain()
       return stopping
     },
   }
-  const services = makeServices(gate)
+  let limits: GateLimits = options
+  let services = makeServices(gate)
+  /** The services of listeners with a wire of their own. */
+  const ofWire = new Map<Wire, Services>()
 
-  function accept(connection: Connection): void {
-    const client = connection.remote.address
+  function withWire(wire: Wire): Services {
+    const known = ofWire.get(wire)
+    if (known) return known
+    const own = { ...services, wire }
+    ofWire.set(wire, own)
+    return own
+  }
+
+  /** Who comes through a balancer is admitted as the client that the balancer names. */
+  function acceptBehind(connection: Connection, own: Services, from: readonly AddressBlock[]): void {
+    if (!inBlocks(connection.remote.address, from)) {
+      accept(connection, own)
+      return
+    }
+    if (announcing >= limits.maxConnections) {
+      dropped += 1
+      connection.destroy()
+      return
+    }
+    announcing += 1
+    connections += 1
+    pending.add(connection)
+    const handOver = (source: Endpoint | Refusal | 'silent'): void => {
+      announcing -= 1
+      connections -= 1
+      pending.delete(connection)
+      if (source === 'silent') connection.destroy()
+      else if ('kind' in source) refuse(connection, own, source)
+      else accept(connection, own, source)
+      if (connections === 0) onIdle()
+    }
+    readProxyHeader(connection, own.limits.headTimeoutMs, own.clock).then(handOver, (error: unknown) => {
+      own.onBug(error)
+      handOver('silent')
+    })
+  }
+
+  function refuse(connection: Connection, own: Services, why: Refusal): void {
+    connections += 1
+    pending.add(connection)
+    void serveConnection(connection, own, why, () => {
+      connections -= 1
+      if (connections === 0) onIdle()
+    }).then(() => pending.delete(connection))
+  }
+
+  function accept(connection: Connection, own: Services, source = connection.remote): void {
+    const client = source.address
     const admission = admit(client)
     if (admission === 'dropped') {
       dropped += 1
@@ -103,14 +175,14 @@ export function createGate(
       if (admission === 'admitted') services.tunnels.release(client)
       if (connections === 0) onIdle()
     }
-    void serveConnection(connection, services, admission, ended).then(() => pending.delete(connection))
+    void serveConnection(connection, own, admission, ended, source).then(() => pending.delete(connection))
   }
 
   /** Takes the client's place when there is one. */
   function admit(client: string): Admission | 'dropped' {
     if (!services.clientAllowed(client)) return count.stranger < MAX_STRANGERS ? 'stranger' : 'dropped'
     const overflow = count.too_many_connections + count.too_many_tunnels < MAX_OVERFLOW
-    if (count.admitted >= options.maxConnections) return overflow ? 'too_many_connections' : 'dropped'
+    if (count.admitted >= limits.maxConnections) return overflow ? 'too_many_connections' : 'dropped'
     if (!services.tunnels.reserve(client)) return overflow ? 'too_many_tunnels' : 'dropped'
     return 'admitted'
   }
@@ -119,7 +191,7 @@ export function createGate(
     draining = true
     // Set up before anything is waited for: a second stop() may come in the same breath.
     const deadline = new Promise<void>((resolve) => {
-      const cancel = services.clock.setTimer(resolve, options.drainTimeoutMs)
+      const cancel = services.clock.setTimer(resolve, limits.drainTimeoutMs)
       hurry = () => {
         cancel()
         resolve()

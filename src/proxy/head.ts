@@ -16,6 +16,8 @@ export interface ConnectHead {
   readonly version: '1.0' | '1.1'
   readonly host: string | undefined
   readonly userAgent: string | undefined
+  /** Every Proxy-Authorization value; secret. */
+  readonly proxyAuthorization: readonly string[] | undefined
 }
 
 export interface HeadRefusal {
@@ -175,6 +177,7 @@ function checkHead(line: RequestLine, fieldLines: readonly string[]): ConnectHea
     version: line.version === '1.0' ? '1.0' : '1.1',
     host: fields.get('host')?.[0],
     userAgent,
+    proxyAuthorization: fields.get('proxy-authorization'),
   }
 }
 

@@ -5,10 +5,7 @@ import { refusal, type Refusal } from '../policy/refusal.ts'
 import { ClientHelloParser, type ClientHello } from '../tls/client-hello.ts'
 import type { Connection } from '../wire/types.ts'
 
-/**
- * Reads the ClientHello and puts its bytes back for the relay. Answers with a refusal, or nothing when the server
- * name is `host`. What the hello offered is noted on the attempt.
- */
+/** Reads the ClientHello. Answers with a refusal, or nothing when the server name is `host`. */
 export async function checkClientHello(
   client: Connection,
   host: string,
@@ -16,6 +13,23 @@ export async function checkClientHello(
   timeoutMs: number,
   clock: Clock,
 ): Promise<Refusal | undefined> {
+  const serverName = await readServerName(client, attempt, timeoutMs, clock)
+  if (typeof serverName !== 'string') return serverName
+  return serverName === host
+    ? undefined
+    : refusal('sni_mismatch', { detail: `the ClientHello names ${serverName}` })
+}
+
+/**
+ * Reads the ClientHello and puts its bytes back for the relay. Answers with its server name in canonical spelling, or
+ * with a refusal. What the hello offered is noted on the attempt.
+ */
+export async function readServerName(
+  client: Connection,
+  attempt: Attempt,
+  timeoutMs: number,
+  clock: Clock,
+): Promise<string | Refusal> {
   const parser = new ClientHelloParser()
   const deadline = clock.monotonicMs() + timeoutMs
   const verdict = await readHello(client, parser, () => deadline - clock.monotonicMs())
@@ -23,10 +37,7 @@ export async function checkClientHello(
   if (verdict.kind === 'refusal') return verdict
   const { serverName, alpn, versions } = verdict
   attempt.tls = { ...(serverName !== undefined && { serverName }), alpn, versions }
-  if (serverName === undefined) return refusal('sni_missing')
-  return serverName === host
-    ? undefined
-    : refusal('sni_mismatch', { detail: `the ClientHello names ${serverName}` })
+  return serverName ?? refusal('sni_missing')
 }
 
 async function readHello(

@@ -23,10 +23,13 @@ export async function readHead(
     attempt.startedMs + (stranger ? Math.min(STRANGER_HEAD_MS, limits.headTimeoutMs) : limits.headTimeoutMs)
   // A stranger is refused as one, whatever is wrong with the request besides; its target is worth recording.
   const refused = (why: Refusal): Refusal =>
-    stranger ? refusal('client_not_allowed', { detail: `from ${client.remote.address}` }) : why
+    stranger ? refusal('client_not_allowed', { detail: `from ${attempt.client.address}` }) : why
   for (;;) {
     const read = await client.read(deadline - clock.monotonicMs())
     if (read.kind === 'timeout') return refused(refusal('head_timeout'))
+    if (read.kind === 'broken' && read.code.startsWith('ERR_SSL_')) {
+      return refused(refusal('tls_handshake_failed', { detail: read.code }))
+    }
     if (read.kind !== 'data' && parser.received === 0) return 'silent'
     if (read.kind === 'broken') return refusal('client_gone', { detail: read.code })
     if (read.kind === 'end') return refused(refusal('malformed_request', { detail: 'the head ends early' }))

@@ -5,6 +5,7 @@
 import { outcome, type OutcomeCode } from '../policy/reasons.ts'
 import { authorityOf, explanation, printable, verbOf, type Refusal } from '../policy/refusal.ts'
 import { fatalAlert } from '../tls/alert.ts'
+import { CHALLENGE } from './basic.ts'
 import type { Attempt } from '../audit/attempt.ts'
 
 export const ESTABLISHED = Buffer.from('HTTP/1.1 200 Connection established\r\n\r\n')
@@ -29,8 +30,9 @@ export function formatReply(attempt: Attempt, refusal: Refusal): Buffer | undefi
     `Content-Length: ${Buffer.byteLength(body)}`,
     'Connection: close',
     `Proxy-Status: sallyport; error=${proxyError}; details="${refusal.code}"`,
-    // RFC 9110 §15.5.6 asks for it.
+    // RFC 9110 §15.5.6 and §15.5.8 ask for these.
     ...(status === 405 ? ['Allow: CONNECT'] : []),
+    ...(status === 407 ? [`Proxy-Authenticate: ${CHALLENGE}`] : []),
   ]
   return Buffer.from(`${lines.join('\r\n')}\r\n\r\n${body}`)
 }

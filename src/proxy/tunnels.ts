@@ -9,7 +9,7 @@ export interface Tunnel {
 }
 
 export class TunnelRegistry {
-  readonly #maxPerClient: number
+  #maxPerClient: number
   #closing: CloseCode | undefined
   readonly #open = new Set<Tunnel>()
   /** By address: tunnels, and attempts on their way to one. A Map, since clients choose the keys. */
@@ -17,6 +17,18 @@ export class TunnelRegistry {
 
   constructor(maxPerClient: number) {
     this.#maxPerClient = maxPerClient
+  }
+
+  /** From the next attempt on. */
+  set maxPerClient(count: number) {
+    this.#maxPerClient = count
+  }
+
+  /** The open tunnels for which `revoked` holds; ended with `policy_revoked` where `close` says so. */
+  revoke(revoked: (attempt: Attempt) => boolean, close: boolean): readonly Attempt[] {
+    const found = [...this.#open].filter(({ attempt }) => revoked(attempt))
+    if (close) for (const { relay } of found) relay.close('policy_revoked')
+    return found.map(({ attempt }) => attempt)
   }
 
   get size(): number {

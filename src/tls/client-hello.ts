@@ -138,19 +138,20 @@ function readExtension(type: number, reader: Reader, end: number, found: Found):
     if ('defect' in name) return name.defect
     found.serverName = name.hostname
   } else if (type === ALPN) {
-    reader.skip(2)
+    const list = reader.until(end)
+    list.skip(2)
     const names: string[] = []
-    while (reader.at < end && names.length < MAX_LISTED) {
-      const length = reader.uint(1)
-      if (reader.endOf(length) > end) break
-      names.push(reader.text(length))
+    while (list.left > 0 && names.length < MAX_LISTED) {
+      const name = list.text(list.uint(1))
+      if (list.ok) names.push(name)
     }
     found.alpn = names
   } else if (type === SUPPORTED_VERSIONS) {
-    reader.skip(1)
+    const list = reader.until(end)
+    list.skip(1)
     const names: string[] = []
-    while (reader.at + 1 < end && names.length < MAX_LISTED) {
-      const name = versionName(reader.uint(2))
+    while (list.left > 1 && names.length < MAX_LISTED) {
+      const name = versionName(list.uint(2))
       if (name !== GREASE) names.push(name)
     }
     found.versions = names
@@ -203,6 +204,11 @@ class Reader {
 
   get left(): number {
     return this.ok ? this.#bytes.length - this.at : 0
+  }
+
+  /** A reader of its own for the bytes up to `end`: lengths that lie in there end nothing out here. */
+  until(end: number): Reader {
+    return new Reader(this.#bytes.subarray(this.at, end))
   }
 
   uint(width: 1 | 2): number {

@@ -19,9 +19,11 @@ export interface WireWishes {
 
 /** Never rejects: what does not work here is a reason to fall back, not to fail. */
 export async function chooseWire(wishes: WireWishes): Promise<WireChoice> {
-  if (wishes.wire === 'portable') return { wire: createPortableWire() }
+  if (wishes.wire === 'portable') return { wire: createPortableWire(wishes) }
   const kernel = await tryKernel(wishes)
-  return typeof kernel === 'string' ? { wire: createPortableWire(), fallback: kernel } : { wire: kernel }
+  return typeof kernel === 'string'
+    ? { wire: createPortableWire(wishes), fallback: kernel }
+    : { wire: kernel }
 }
 
 async function tryKernel(wishes: WireWishes): Promise<KernelWire | string> {

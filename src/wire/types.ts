@@ -19,8 +19,18 @@ export type ReadResult =
   /** The connection is broken; `code` is the errno's name, such as ECONNRESET. */
   | { readonly kind: 'broken'; readonly code: string }
 
+/** What a TLS listener that asks for client certificates found: the names of a verified one, or a problem. */
+export interface ClientCertificate {
+  /** Names in subjectAltName, or the common name where it has none; only of a certificate that was verified. */
+  readonly names?: readonly string[]
+  /** Why there is no verified certificate. */
+  readonly problem?: string
+}
+
 export interface Connection {
   readonly remote: Endpoint
+  /** On TLS listeners that ask for one. */
+  readonly certificate?: ClientCertificate | undefined
   /**
    * The next bytes, whatever their number, within `timeoutMs`. One read at a time. Between reads at most 64 KiB are
    * kept; then the peer has to wait.

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Attempt } from '../../src/audit/attempt.ts'
 import { escapeClientText, MAX_CLIENT_TEXT } from '../../src/audit/client-text.ts'
-import { Journal } from '../../src/audit/journal.ts'
+import { createJournal, type Journal } from '../../src/audit/journal.ts'
 import { toRecord, type AuditEvent } from '../../src/audit/record.ts'
 import { parseAuthority } from '../../src/policy/authority.ts'
 import type { RefusalCode } from '../../src/policy/reasons.ts'
@@ -54,7 +54,7 @@ describe('the shape of a record', () => {
       attempt: attempt({ ...asked, target: typo, rawTarget: 'cgr.dv:443' }),
       refusal: refusal('host_not_allowed', { hint: { kind: 'typo', value: 'cgr.dev' } }),
     }
-    expect(toRecord(event, 12)).toEqual({
+    expect(toRecord(event)).toEqual({
       level: 'warn',
       message: 'denied cgr.dv:443 host_not_allowed, did you mean cgr.dev?',
       fields: {
@@ -66,13 +66,13 @@ describe('the shape of a record', () => {
           outcome: 'success',
           reason: 'host_not_allowed',
           id: '01JDABCDEFGHJKMNPQRSTVWXYZ',
-          sequence: 12,
+          sequence: 0,
         },
         source: { ip: '127.0.0.1', port: 50_122 },
         destination: { domain: 'cgr.dv', port: 443 },
         http: { request: { method: 'CONNECT' }, version: '1.1' },
         user_agent: { original: 'Docker-Client/28.2.2' },
-        sallyport: { schema: 1, policy: POLICY, mode: 'enforce', hint: 'cgr.dev' },
+        sallyport: { prev: '', schema: 1, policy: POLICY, mode: 'enforce', hint: 'cgr.dev' },
       },
     })
   })
@@ -87,7 +87,7 @@ describe('the shape of a record', () => {
       tries: [{ address: '203.0.113.7', result: 'connected', ms: 12 }],
       tls: { serverName: 'cgr.dev', alpn: ['h2'], versions: ['1.3', '1.2'] },
     })
-    expect(toRecord({ kind: 'opened', attempt: opened }, 1)).toMatchObject({
+    expect(toRecord({ kind: 'opened', attempt: opened })).toMatchObject({
       level: 'info',
       message: 'opened cgr.dev:443',
       fields: {
@@ -118,11 +118,11 @@ describe('the shape of a record', () => {
       bytesDown: 4096,
       durationMs: 1234.5,
     }
-    expect(toRecord(event, 2)).toMatchObject({
+    expect(toRecord(event)).toMatchObject({
       level: 'info',
       message: 'closed cgr.dev:443 completed, 517 bytes up, 4096 bytes down',
       fields: {
-        event: { action: 'tunnel-closed', reason: 'completed', duration: 1_234_500_000, sequence: 2 },
+        event: { action: 'tunnel-closed', reason: 'completed', duration: 1_234_500_000 },
         source: { ip: '127.0.0.1', port: 50_122, bytes: 517 },
         destination: { domain: 'cgr.dev', ip: '203.0.113.7', port: 443, bytes: 4096 },
         rule: { name: 'cgr.dev:443' },
@@ -132,24 +132,25 @@ describe('the shape of a record', () => {
 
   test('a failed one was allowed, and says which rule allowed it', () => {
     const failed = attempt({ target, rule: allowing, dns })
-    expect(
-      toRecord({ kind: 'refused', attempt: failed, refusal: refusal('connect_timeout') }, 3),
-    ).toMatchObject({
-      level: 'warn',
-      message: 'failed cgr.dev:443 connect_timeout',
-      fields: {
-        event: { action: 'tunnel-failed', outcome: 'failure', type: ['connection', 'error'] },
-        rule: { name: 'cgr.dev:443' },
+    expect(toRecord({ kind: 'refused', attempt: failed, refusal: refusal('connect_timeout') })).toMatchObject(
+      {
+        level: 'warn',
+        message: 'failed cgr.dev:443 connect_timeout',
+        fields: {
+          event: { action: 'tunnel-failed', outcome: 'failure', type: ['connection', 'error'] },
+          rule: { name: 'cgr.dev:443' },
+        },
       },
-    })
+    )
   })
 
   test('a deny rule is the rule of the record', () => {
     const denying = rule('cgr.dev:*', { ruleset: 'policy.deny', owner: 'security' })
-    const record = toRecord(
-      { kind: 'refused', attempt: attempt({ target }), refusal: refusal('rule_denied', { rule: denying }) },
-      1,
-    )
+    const record = toRecord({
+      kind: 'refused',
+      attempt: attempt({ target }),
+      refusal: refusal('rule_denied', { rule: denying }),
+    })
     expect(record.message).toBe('denied cgr.dev:443 rule_denied, rule cgr.dev of policy.deny, owner security')
     expect(record.fields).toMatchObject({ rule: { name: 'cgr.dev', ruleset: 'policy.deny' } })
   })
@@ -159,10 +160,11 @@ describe('the shape of a record', () => {
     ['IPv6', '2001:db8::1', '[2001:db8::1]:443'],
   ])('an address as target is an ip, not a domain: %s', (_what, host, shown) => {
     const literal = { host, port: 443, kind: 'ip' } as const
-    const record = toRecord(
-      { kind: 'refused', attempt: attempt({ target: literal }), refusal: refusal('ip_literal') },
-      1,
-    )
+    const record = toRecord({
+      kind: 'refused',
+      attempt: attempt({ target: literal }),
+      refusal: refusal('ip_literal'),
+    })
     expect(record.fields['destination']).toEqual({ ip: host, port: 443 })
     expect(record.message).toContain(shown)
   })
@@ -173,42 +175,39 @@ describe('the shape of a record', () => {
       attempt: attempt({ ...asked, rawTarget: 'cgr.dev.:443' }),
       refusal: refusal('malformed_authority', { malformation: 'trailing_dot' }),
     }
-    const record = toRecord(event, 1)
+    const record = toRecord(event)
     expect(record.message).toBe('denied cgr.dev.:443 malformed_authority, trailing dot')
     expect(record.fields).not.toHaveProperty('destination')
     expect(record.fields['sallyport']).toMatchObject({ target: 'cgr.dev.:443', malformation: 'trailing_dot' })
   })
 
   test('a client that said nothing readable still has a record', () => {
-    const record = toRecord({ kind: 'refused', attempt: attempt(), refusal: refusal('head_timeout') }, 1)
+    const record = toRecord({ kind: 'refused', attempt: attempt(), refusal: refusal('head_timeout') })
     expect(record.message).toBe('denied connection head_timeout')
     expect(record.fields).not.toHaveProperty('http')
   })
 
   test.each(REFUSALS)('%s is recorded as %s', (code, action, level) => {
-    const record = toRecord({ kind: 'refused', attempt: attempt({ target }), refusal: refusal(code) }, 1)
+    const record = toRecord({ kind: 'refused', attempt: attempt({ target }), refusal: refusal(code) })
     expect(record.fields['event']).toMatchObject({ action, reason: code })
     expect(record.level).toBe(level)
   })
 
   test('gate events carry the policy in force', () => {
-    const record = toRecord(
-      {
-        kind: 'gate',
-        action: 'gate-started',
-        message: 'started',
-        policyHash: POLICY,
-        mode: 'report',
-        facts: { listen: ['x'] },
-      },
-      7,
-    )
+    const record = toRecord({
+      kind: 'gate',
+      action: 'gate-started',
+      message: 'started',
+      policyHash: POLICY,
+      mode: 'report',
+      facts: { listen: ['x'] },
+    })
     expect(record).toEqual({
       level: 'info',
       message: 'started',
       fields: {
-        event: { kind: 'event', category: ['process'], type: ['info'], action: 'gate-started', sequence: 7 },
-        sallyport: { schema: 1, policy: POLICY, mode: 'report', listen: ['x'] },
+        event: { kind: 'event', category: ['process'], type: ['info'], action: 'gate-started', sequence: 0 },
+        sallyport: { prev: '', schema: 1, policy: POLICY, mode: 'report', listen: ['x'] },
       },
     })
   })
@@ -222,7 +221,7 @@ describe('mode report', () => {
   })
 
   test('an opened tunnel says what enforce would have denied, as a warning', () => {
-    const record = toRecord({ kind: 'opened', attempt: reported }, 1)
+    const record = toRecord({ kind: 'opened', attempt: reported })
     expect(record.level).toBe('warn')
     expect(record.message).toBe('opened cgr.dev:443, would deny: host_not_allowed, allowed nearby: a.cgr.dev')
     expect(record.fields['sallyport']).toMatchObject({ would_deny: 'host_not_allowed', hint: 'a.cgr.dev' })
@@ -230,7 +229,7 @@ describe('mode report', () => {
   })
 
   test('so does one that failed on the way: what was asked for is what the review is about', () => {
-    const record = toRecord({ kind: 'refused', attempt: reported, refusal: refusal('dns_nxdomain') }, 1)
+    const record = toRecord({ kind: 'refused', attempt: reported, refusal: refusal('dns_nxdomain') })
     expect(record.fields['sallyport']).toMatchObject({ would_deny: 'host_not_allowed' })
   })
 })
@@ -292,12 +291,13 @@ describe('client text', () => {
       tls: { alpn: Array.from({ length: 8 }, () => text), versions: ['1.3'] },
     })
     const log = new AuditLog()
-    const journal = new Journal({
+    const journal = createJournal({
       sinks: [log],
       clock: new ManualClock(),
       record: 'all',
       onError: 'continue',
       version: '0.0.0',
+      nodeName: 'test',
     })
     journal.record({ kind: 'refused', attempt: hostile, refusal: refusal('malformed_request') })
     const [line = ''] = log.lines
@@ -313,10 +313,10 @@ describe('client text', () => {
 
   test('a host with thousands of addresses lists sixteen', () => {
     const answers = Array.from({ length: 4000 }, (_, index) => `198.35.${index >> 8}.${index & 0xff}`)
-    const record = toRecord(
-      { kind: 'opened', attempt: attempt({ target, dns: { answers, source: 'miss' } }) },
-      1,
-    )
+    const record = toRecord({
+      kind: 'opened',
+      attempt: attempt({ target, dns: { answers, source: 'miss' } }),
+    })
     expect(record.fields['sallyport']).toMatchObject({ dns: { answers: answers.slice(0, 16) } })
     expect(JSON.stringify(record).length).toBeLessThan(4096)
   })
@@ -326,8 +326,15 @@ describe('lines of the journal', () => {
   const journalWith = (record: 'all' | 'denied'): { log: AuditLog; journal: Journal } => {
     const log = new AuditLog()
     const clock = new ManualClock(Date.parse('2026-11-23T08:51:19.123Z'))
-    const options = { sinks: [log], clock, record, onError: 'deny', version: '1.2.3' } as const
-    return { log, journal: new Journal(options) }
+    const options = {
+      sinks: [log],
+      clock,
+      record,
+      onError: 'deny',
+      version: '1.2.3',
+      nodeName: 'gate-1',
+    } as const
+    return { log, journal: createJournal(options) }
   }
   const opened: AuditEvent = { kind: 'opened', attempt: attempt({ target }) }
   const closed: AuditEvent = {
@@ -352,7 +359,7 @@ describe('lines of the journal', () => {
       '@timestamp': '2026-11-23T08:51:19.123Z',
       ecs: { version: '8.11.0' },
       log: { level: 'warn' },
-      service: { name: 'sallyport', version: '1.2.3' },
+      service: { name: 'sallyport', version: '1.2.3', node: { name: 'gate-1' } },
     })
   })
 

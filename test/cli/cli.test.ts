@@ -290,7 +290,11 @@ describe('presets', () => {
 
 describe('wrong calls', () => {
   test.each([
-    ['an unknown command', ['srve'], /no command "srve"; there are serve, validate, explain, presets/],
+    [
+      'an unknown command',
+      ['srve'],
+      /no command "srve"; there are serve, validate, explain, doctor, presets/,
+    ],
     ['an unknown option', ['--nonsense'], /unknown option '--nonsense'/],
     ['an unknown option of a command', ['validate', '--nonsense'], /unknown option '--nonsense'/],
     ['a word behind serve', ['serve', 'now'], /too many arguments/],

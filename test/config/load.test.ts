@@ -9,6 +9,7 @@ import { formatExcerpt, formatIssue, type ConfigIssue } from '../../src/config/i
 import { knownKeysAt } from '../../src/config/known-keys.ts'
 import { loadConfig, type Config, type ConfigOverrides, type ConfigResult } from '../../src/config/load.ts'
 import { configSchema } from '../../src/config/schema.ts'
+import { ruleName, type Rule } from '../../src/policy/rules.ts'
 import { readBundledPresets } from '../../src/presets/bundled.ts'
 
 const FIXTURES = new URL('../fixtures/config/', import.meta.url)
@@ -148,6 +149,28 @@ const DEFECTS: Readonly<Record<string, readonly Expected[]>> = {
   ],
   'size-not-supported': [[4, 14, 'audit.file.maxSize', 'not part of this version']],
 
+  'sni-exception': [
+    [3, 7, 'policy.allow[0]', 'say `owner` and `reason`'],
+    [4, 7, 'policy.allow[1]', 'say `owner` and `reason`'],
+    [6, 38, 'policy.allow[3].sni', 'expected `require` or `off`'],
+    [7, 34, 'policy.deny[0].sni', 'unknown key'],
+  ],
+  'client-rules': [
+    [4, 7, 'clients.rules[0]', 'fits everybody'],
+    [6, 27, 'clients.rules[2].from[0]', 'without bits set behind the prefix'],
+    [8, 29, 'clients.rules[4].users', 'is empty'],
+    [11, 38, 'clients.rules[5].policy.moed', 'did you mean `mode`?'],
+    [12, 15, 'clients.rules[6].name', 'letters, digits'],
+  ],
+  'client-policies': [
+    [6, 15, 'clients.rules[0].policy', 'nothing is allowed'],
+    [6, 27, 'clients.rules[0].policy.presets[0]', 'no preset `nonesuch`'],
+    [9, 15, 'clients.rules[1].policy', 'nothing is allowed'],
+    [10, 13, 'clients.rules[2].name', 'the name of another rule'],
+    [12, 25, 'clients.rules[2].policy.allow[0]', 'policy.deny[0] covers it'],
+    [12, 50, 'clients.rules[2].policy.allow[1]', 'clients.rules[2].policy.deny[0] covers it'],
+    [14, 14, 'clients.rules[3].users', 'needs a file of passwords'],
+  ],
   'many-defects': [
     [2, 9, 'listen', 'expected an address such as `127.0.0.1:3128`'],
     [4, 9, 'policy.mode', 'expected `enforce` or `report`'],
@@ -263,6 +286,51 @@ describe('how an issue is shown', () => {
   })
 })
 
+describe('policies of clients', () => {
+  const config = configOf(
+    `
+policy: { mode: report, presets: [], allow: [{ host: a.example.com }], deny: [{ host: bad.example.com }], sni: 'off' }
+clients:
+  passwords: users
+  rules:
+    - { name: same, users: any }
+    - { name: enforced, users: [ada], policy: { mode: enforce, deny: [{ host: worse.example.com }] } }
+    - { name: own, from: [10.0.0.0/8], policy: { presets: [chainguard-2026-10-08], allow: [], ipLiterals: verify-sni } }
+`,
+    { allow: ['cgr.dev'] },
+  )
+  const [same, enforced, own] = config.clients.rules
+  const names = (rules: readonly Rule[] | undefined): unknown =>
+    rules?.map((rule) => `${ruleName(rule)} ${rule.ruleset}`)
+
+  test('without one it is the common policy itself', () => {
+    expect(same?.policy).toBe(config.policy)
+  })
+
+  test('what it leaves out is as in the common one, and the common denials stay', () => {
+    expect(enforced?.policy).toMatchObject({ mode: 'enforce', sni: 'off', ipLiterals: 'deny' })
+    expect(names(enforced?.policy.allow)).toEqual(['a.example.com:443 policy.allow', 'cgr.dev:443 --allow'])
+    expect(names(enforced?.policy.deny)).toEqual([
+      'bad.example.com policy.deny',
+      'worse.example.com clients.enforced.deny',
+    ])
+  })
+
+  test('its own lists stand for themselves', () => {
+    expect(own?.policy).toMatchObject({ mode: 'report', ipLiterals: 'verify-sni' })
+    expect(own?.policy.allow.map(({ ruleset }) => ruleset)).toEqual(Array(17).fill('chainguard-2026-10-08'))
+    expect(names(own?.policy.deny)).toEqual(['bad.example.com policy.deny'])
+  })
+
+  test('each has its own hash', () => {
+    expect(
+      new Set([config.policy, ...config.clients.rules.map(({ policy }) => policy)].map(({ hash }) => hash))
+        .size,
+    ).toBe(3)
+    expect(Object.isFrozen(config.clients.rules)).toBe(true)
+  })
+})
+
 describe('the default configuration', () => {
   const text = readFileSync(DEFAULT_FILE, 'utf8')
 
@@ -284,12 +352,12 @@ describe('the default configuration', () => {
   })
 
   test('allows the nine hosts of the first preset and nothing else', () => {
-    const { policy, presets: used, sni } = configOf(text)
+    const { policy, presets: used } = configOf(text)
     expect(used).toEqual(['chainguard-2024-05-14'])
     expect(policy.allow).toHaveLength(9)
     expect(policy.deny).toEqual([])
     expect(policy.mode).toBe('enforce')
-    expect(sni).toBe('require')
+    expect(policy.sni).toBe('require')
   })
 
   test('has no notices: nothing about it wants attention', () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { parseAuthority } from '../../src/policy/authority.ts'
 import { decide, type Decision, type Step } from '../../src/policy/decide.ts'
-import { ruleName, type Policy } from '../../src/policy/rules.ts'
+import { compilePolicy, ruleName, type Policy } from '../../src/policy/rules.ts'
 import { policyOf, rule } from './policies.ts'
 
 const NOW = Date.parse('2026-11-23T12:00:00Z')
@@ -14,6 +14,7 @@ function ask(policy: Policy, target: string): Decision {
 function verdict(policy: Policy, target: string): string {
   const decision = ask(policy, target)
   if (decision.kind === 'allow') return `allowed by ${ruleName(decision.rule)}`
+  if (decision.kind === 'prove') return 'to be proven'
   const { code, rule, hint } = decision.denial
   return [code, rule && ruleName(rule), hint?.value].filter((part) => part !== undefined).join(' ')
 }
@@ -172,6 +173,32 @@ describe('what is no name', () => {
     expect(ask(policyOf({ allow: ['*.1.test'] }), '10.0.0.1:443')).toMatchObject({
       denial: { code: 'ip_literal' },
     })
+  })
+})
+
+describe('ipLiterals: verify-sni', () => {
+  const policy: Policy = { ...policyOf({ allow: ['cgr.dev'] }), ipLiterals: 'verify-sni' }
+
+  test.each(['enforce', 'report'] as const)('an address is left to the ClientHello, mode %s', (mode) => {
+    expect(ask({ ...policy, mode }, '8.8.8.8:443')).toEqual({
+      kind: 'prove',
+      target: { kind: 'ip', host: '8.8.8.8', port: 443 },
+    })
+  })
+
+  test('names are decided as ever', () => {
+    expect(verdict(policy, 'cgr.dev:443')).toBe('allowed by cgr.dev:443')
+    expect(verdict(policy, 'evil.test:443')).toBe('host_not_allowed')
+  })
+
+  test('is part of what the policy hash says', () => {
+    const source = { mode: 'enforce', allow: policy.allow, deny: [] } as const
+    const hashes = [
+      source,
+      { ...source, ipLiterals: 'verify-sni' as const },
+      { ...source, sni: 'off' as const },
+    ]
+    expect(new Set(hashes.map((one) => compilePolicy(one).hash)).size).toBe(3)
   })
 })
 

@@ -18,7 +18,7 @@ const DESIGNED = `host_not_allowed port_not_allowed ip_literal rule_denied rule_
 
 const STATUS_OF: Record<Action, readonly (number | null)[]> = {
   'tunnel-opened': [200],
-  'tunnel-denied': [400, 403, 405, 408, 431, 503, null],
+  'tunnel-denied': [400, 403, 405, 407, 408, 431, 503, null],
   'tunnel-failed': [502, 504, null],
   'tunnel-closed': [null],
 }
@@ -30,9 +30,9 @@ describe('the registry', () => {
 
   test.each(entries)('%s: status, action and words fit together', (code, entry) => {
     expect(code).toMatch(/^[a-z]+(?:_[a-z]+)*$/)
-    expect([200, 400, 403, 405, 408, 431, 502, 503, 504, null]).toContain(entry.status)
+    expect([200, 400, 403, 405, 407, 408, 431, 502, 503, 504, null]).toContain(entry.status)
     // 407 asks for credentials; clients would answer a denial by asking their user for a password.
-    expect(entry.status).not.toBe(407)
+    expect(entry.status === 407).toBe(code.startsWith('credentials_'))
     expect(entry.status === 200).toBe(entry.action === 'tunnel-opened')
     expect(STATUS_OF[entry.action]).toContain(entry.status)
     // Every refusal with a reply has its Proxy-Status field.

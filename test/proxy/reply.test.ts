@@ -223,7 +223,7 @@ describe('every refusal that has a status', () => {
     '$code has its reply',
     ({ code, status, proxyError }) => {
       const bytes = formatReply(attemptAt('cgr.dev', 443), refusal(code))
-      expect([400, 403, 405, 408, 431, 502, 503, 504]).toContain(status)
+      expect([400, 403, 405, 407, 408, 431, 502, 503, 504]).toContain(status)
       const reply = bytes?.toString('utf8') ?? ''
       const [head = '', body = ''] = reply.split('\r\n\r\n')
       const lines = head.split('\r\n')
@@ -238,6 +238,7 @@ describe('every refusal that has a status', () => {
         'Connection: close',
         `Proxy-Status: sallyport; error=${proxyError}; details="${code}"`,
         ...(status === 405 ? ['Allow: CONNECT'] : []),
+        ...(status === 407 ? ['Proxy-Authenticate: Basic realm="sallyport", charset="UTF-8"'] : []),
       ])
       expect(TOKENS_OF_RFC_9209).toContain(proxyError)
       expect(bodyOf(reply)).toEqual({
@@ -249,8 +250,9 @@ describe('every refusal that has a status', () => {
     },
   )
 
-  test('no code has status 407, which clients answer with credentials', () => {
-    expect(Object.values(OUTCOMES).map(({ status }) => status)).not.toContain(407)
+  test('407, which clients answer with credentials, is for credentials alone', () => {
+    const asking = Object.entries(OUTCOMES).filter(([, { status }]) => status === 407)
+    expect(asking.map(([code]) => code)).toEqual(['credentials_missing', 'credentials_wrong'])
   })
 })
 

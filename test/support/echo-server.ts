@@ -1,4 +1,4 @@
-/** An upstream on 127.0.0.1 that sends back what it gets and remembers it, connection by connection. */
+/** An upstream on 127.0.0.1 (unless told otherwise) that sends back what it gets and remembers it, connection by connection. */
 import { createServer, type Server, type Socket } from 'node:net'
 
 export class EchoServer {
@@ -8,20 +8,23 @@ export class EchoServer {
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
 
-  private constructor(server: Server, port: number) {
+  readonly #remember: boolean
+
+  private constructor(server: Server, port: number, remember: boolean) {
     this.#server = server
+    this.#remember = remember
     this.port = port
     server.on('connection', (socket) => this.#serve(socket))
   }
 
-  static async start(): Promise<EchoServer> {
+  static async start(host = '127.0.0.1', { remember = true } = {}): Promise<EchoServer> {
     const server = createServer({ allowHalfOpen: true, noDelay: true })
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
-      server.listen({ port: 0, host: '127.0.0.1', backlog: 4096 }, resolve)
+      server.listen({ port: 0, host, backlog: 4096 }, resolve)
     })
     const bound = server.address()
-    return new EchoServer(server, typeof bound === 'object' && bound !== null ? bound.port : 0)
+    return new EchoServer(server, typeof bound === 'object' && bound !== null ? bound.port : 0, remember)
   }
 
   /** Connections so far, open or not. */
@@ -41,12 +44,13 @@ export class EchoServer {
   }
 
   #serve(socket: Socket): void {
-    const index = this.received.push(Buffer.alloc(0)) - 1
+    const index = this.#remember ? this.received.push(Buffer.alloc(0)) - 1 : 0
     this.#sockets.add(socket)
     socket.on('close', () => this.#sockets.delete(socket))
     socket.on('error', () => undefined)
     socket.on('data', (chunk: Buffer) => {
-      this.received[index] = Buffer.concat([this.received[index] ?? Buffer.alloc(0), chunk])
+      if (this.#remember)
+        this.received[index] = Buffer.concat([this.received[index] ?? Buffer.alloc(0), chunk])
       socket.write(chunk)
     })
     socket.on('end', () => socket.end())

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net'
-import type { Connection, Endpoint, ReadResult } from '../types.ts'
+import type { ClientCertificate, Connection, Endpoint, ReadResult } from '../types.ts'
 
 /** How much a peer may send ahead of being read; one more chunk (at most 64 KiB) can be on its way. */
 const READ_AHEAD_BYTES = 64 * 1024
@@ -10,6 +10,7 @@ const MAX_DISCARD_BYTES = 256 * 1024
 export class PortableConnection implements Connection {
   readonly socket: Socket
   readonly remote: Endpoint
+  readonly certificate: ClientCertificate | undefined
   readonly gone: Promise<void>
   #setGone!: () => void
   #chunks: Buffer[] = []
@@ -24,9 +25,18 @@ export class PortableConnection implements Connection {
     this.#reader?.({ kind: 'end' })
   }
 
-  constructor(socket: Socket) {
+  /** @param more what a TLS listener knows: the client, its certificate, or why the handshake failed */
+  constructor(
+    socket: Socket,
+    more: {
+      readonly remote?: Endpoint | undefined
+      readonly certificate?: ClientCertificate | undefined
+      readonly broken?: string
+    } = {},
+  ) {
     this.socket = socket
-    this.remote = endpoint(socket.remoteAddress, socket.remotePort)
+    this.certificate = more.certificate
+    this.remote = more.remote ?? endpoint(socket.remoteAddress, socket.remotePort)
     this.gone = new Promise((resolve) => {
       this.#setGone = resolve
     })
@@ -36,6 +46,7 @@ export class PortableConnection implements Connection {
     })
     socket.on('data', this.#onData)
     socket.on('end', this.#onEnd)
+    if (more.broken !== undefined) this.#break(more.broken)
   }
 
   get spoke(): boolean {
@@ -135,7 +146,7 @@ export class PortableConnection implements Connection {
   }
 }
 
-function endpoint(address = '', port = 0): Endpoint {
+export function endpoint(address = '', port = 0): Endpoint {
   // On a dual-stack listener an IPv4 client shows as ::ffff:192.0.2.1; it is that IPv4 client.
   return {
     address: address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address,

@@ -1,45 +1,10 @@
 /** The portable wire: node:net, on every platform. */
 import { connect, createServer, isIP } from 'node:net'
 import { dialFailure } from '../dial-failure.ts'
-import type { Connection, Dialing, DialResult, Listener, Wire } from '../types.ts'
+import type { Dialing, DialResult, Wire } from '../types.ts'
 import { PortableConnection } from './connection.ts'
+import { KEEP_ALIVE_MS, listenOn, TCP_OPTIONS } from './listen.ts'
 import { PortableRelay } from './relay.ts'
-
-/** Waiting connections the kernel may hold while the loop is busy; the system's own maximum caps it. */
-const BACKLOG = 4096
-/** First keep-alive probe after this much silence: notices peers that vanished without a word. */
-const KEEP_ALIVE_MS = 60_000
-
-function listen(
-  address: { host: string; port: number },
-  onConnection: (connection: Connection) => void,
-): Promise<Listener> {
-  const server = createServer(
-    { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS },
-    (socket) => onConnection(new PortableConnection(socket)),
-  )
-  return new Promise((resolve, reject) => {
-    server.once('error', reject)
-    server.listen({ ...address, backlog: BACKLOG }, () => {
-      server.off('error', reject)
-      // Accept errors (such as no free descriptor) concern one connection; the listener stays.
-      server.on('error', () => undefined)
-      const bound = server.address()
-      const endpoint =
-        bound !== null && typeof bound === 'object'
-          ? { address: bound.address, port: bound.port }
-          : { address: address.host, port: address.port }
-      resolve({
-        endpoint,
-        close() {
-          // Its callback waits for every connection to end; the listening socket is closed at once.
-          server.close()
-          return Promise.resolve()
-        },
-      })
-    })
-  })
-}
 
 function dial(address: string, port: number): Dialing {
   if (isIP(address) === 0) {
@@ -79,6 +44,21 @@ const relay: Wire['relay'] = (client, upstream, limits, onEnd) => {
   return new PortableRelay(client, upstream, limits, onEnd)
 }
 
-export function createPortableWire(): Wire {
-  return { name: 'portable', listen, dial, relay }
+export interface PortableWireOptions {
+  /** Lets several processes listen on one address, each with its share of the connections. Not on every system. */
+  readonly reusePort?: boolean
+  /** Accepting a connection failed, such as for want of descriptors (`code` EMFILE or ENFILE). */
+  readonly onAcceptPaused?: (code: string) => void
+}
+
+export function createPortableWire(options: PortableWireOptions = {}): Wire {
+  return {
+    name: 'portable',
+    listen(address, onConnection) {
+      const server = createServer(TCP_OPTIONS, (socket) => onConnection(new PortableConnection(socket)))
+      return listenOn(server, address, options)
+    },
+    dial,
+    relay,
+  }
 }

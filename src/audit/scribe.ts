@@ -1,0 +1,77 @@
+/** Writes events as lines, by pino: all of a record but its place in the chain. One for each process that runs tunnels. */
+import { pino } from 'pino'
+import type { Clock } from '../clock.ts'
+import { verbOf } from '../policy/refusal.ts'
+import { ECS_VERSION, toRecord, type AuditEvent } from './record.ts'
+
+export interface ScribeOptions {
+  readonly clock: Clock
+  /** `denied` leaves out opened and closed tunnels. */
+  readonly record: 'all' | 'denied'
+  /** Version of the program, for `service.version`. */
+  readonly version: string
+  /** What tells this gate from others, for `service.node.name`: a host, a pod, a container. */
+  readonly nodeName: string
+}
+
+/** How many tunnels opened and closed, and how many attempts were denied or failed, recorded or not. */
+export type Totals = Readonly<Record<'opened' | 'denied' | 'failed' | 'closed', number>>
+
+export class Scribe {
+  readonly #record: ScribeOptions['record']
+  readonly #logger: ReturnType<typeof createLogger>
+  readonly #totals = { opened: 0, denied: 0, failed: 0, closed: 0 }
+
+  /** @param append takes each line, with its newline and its place for the stamp */
+  constructor(options: ScribeOptions, append: (line: string) => void) {
+    this.#record = options.record
+    this.#logger = createLogger(options, append)
+  }
+
+  get totals(): Totals {
+    return { ...this.#totals }
+  }
+
+  record(event: AuditEvent): void {
+    if (event.kind === 'refused') this.#totals[verbOf(event.refusal)] += 1
+    else if (event.kind !== 'gate') this.#totals[event.kind === 'lost' ? 'closed' : event.kind] += 1
+    const routine =
+      event.kind === 'closed' ||
+      event.kind === 'lost' ||
+      (event.kind === 'opened' && !event.attempt.wouldDeny)
+    if (routine && this.#record === 'denied') return
+    const { level, message, fields } = toRecord(event)
+    this.#logger[level](fields, message)
+  }
+}
+
+/** `2026-11-23T08:51:19.123Z`; the date is formatted once a second, since formatting it costs as much as a hash. */
+function createTimestamps(clock: Clock): () => string {
+  let second = Number.NaN
+  let prefix = ''
+  return () => {
+    const nowMs = Math.floor(clock.wallMs())
+    const now = Math.floor(nowMs / 1000)
+    if (now !== second) {
+      second = now
+      prefix = `,"@timestamp":"${new Date(now * 1000).toISOString().slice(0, -4)}`
+    }
+    const ms = nowMs - now * 1000
+    return `${prefix}${ms < 10 ? '00' : ms < 100 ? '0' : ''}${ms}Z"`
+  }
+}
+
+function createLogger({ clock, version, nodeName }: ScribeOptions, append: (line: string) => void) {
+  return pino(
+    {
+      base: {
+        ecs: { version: ECS_VERSION },
+        service: { name: 'sallyport', version, node: { name: nodeName } },
+      },
+      messageKey: 'message',
+      timestamp: createTimestamps(clock),
+      formatters: { level: (label) => ({ log: { level: label } }) },
+    },
+    { write: append },
+  )
+}

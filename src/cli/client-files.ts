@@ -1,0 +1,27 @@
+/** The files that `clients` names, read and checked. */
+import { readFileSync } from 'node:fs'
+import type { Config } from '../config/load.ts'
+import { parsePasswordFile, type PasswordEntry } from '../proxy/password-file.ts'
+import { whyUnreadable } from './read-config.ts'
+
+/** A file that the configuration names is missing or wrong. The message says which, and never what stands in it. */
+export class ConfiguredFileError extends Error {}
+
+/** The users of `clients.passwords`, or nothing where no file is configured. Throws {@link ConfiguredFileError}. */
+export function readPasswords({ clients }: Config): ReadonlyMap<string, PasswordEntry> | undefined {
+  if (clients.passwords === null) return undefined
+  const result = parsePasswordFile(
+    readConfiguredFile('clients.passwords', clients.passwords).toString('utf8'),
+  )
+  if (result.ok) return result.entries
+  throw new ConfiguredFileError(`${clients.passwords}:${result.line}: ${result.problem}`)
+}
+
+/** @param key where in the configuration the file is named */
+export function readConfiguredFile(key: string, path: string): Buffer {
+  try {
+    return readFileSync(path)
+  } catch (error) {
+    throw new ConfiguredFileError(`${key}: ${path}: ${whyUnreadable(error)}`, { cause: error })
+  }
+}

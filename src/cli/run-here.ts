@@ -1,0 +1,26 @@
+/** Runs the gate in this process: `workers: 1`. */
+import type { Journal } from '../audit/journal.ts'
+import type { Config } from '../config/load.ts'
+import { chooseWire } from '../wire/choose.ts'
+import { assembleParts } from './assemble.ts'
+import type { RunningGate } from './running-gate.ts'
+import type { Reporter } from './reporter.ts'
+
+/** Rejects as `Gate.start` does when it cannot listen. */
+export async function runHere(
+  config: Config,
+  journal: Journal,
+  { onBug, onAcceptPaused }: Reporter,
+): Promise<RunningGate> {
+  const { wire, fallback } = await chooseWire({ wire: config.wire, onBug, onAcceptPaused })
+  const { gate } = assembleParts(config, journal, { wire, onBug })
+  await gate.start()
+  return {
+    endpoints: gate.endpoints,
+    wire: wire.name,
+    ...(fallback !== undefined && { fallback }),
+    workers: 1,
+    stop: () => gate.stop(),
+    totals: () => ({ ...journal.totals, dropped: gate.dropped }),
+  }
+}

@@ -1,0 +1,81 @@
+/** Runs the gate over several processes: `workers: N`. This one keeps the ledger and starts the others. */
+import { fork, type ChildProcess } from 'node:child_process'
+import { createServer } from 'node:net'
+import { fileURLToPath } from 'node:url'
+import type { Journal } from '../audit/journal.ts'
+import { systemClock } from '../clock.ts'
+import type { Config, ConfigOverrides } from '../config/load.ts'
+import type { ListenAddress } from '../config/units.ts'
+import { LINES_FD } from '../workers/protocol.ts'
+import { Supervisor } from '../workers/supervisor.ts'
+import type { Reporter } from './reporter.ts'
+import type { RunningGate } from './running-gate.ts'
+
+const PROGRAM = fileURLToPath(new URL('../../bin/sallyport.js', import.meta.url))
+/** Beyond `limits.drainTimeout`, for closing what is left and for the last records. */
+const STOP_GRACE_MS = 5000
+
+export interface WorkersOptions {
+  readonly workers: number
+  /** What the configuration was read from: workers read the same text, whatever the file says by then. */
+  readonly source: { readonly text: string; readonly name: string; readonly overrides: ConfigOverrides }
+}
+
+/** Rejects as `Gate.start` does when the workers cannot listen. */
+export async function runWorkers(
+  config: Config,
+  journal: Journal,
+  { say }: Reporter,
+  { workers, source }: WorkersOptions,
+): Promise<RunningGate> {
+  const listen: ListenAddress[] = []
+  for (const address of config.listen) listen.push(await claim(address))
+  const supervisor = new Supervisor({
+    workers,
+    spawn,
+    setup: () => ({ ...source, nowMs: Date.now(), listen }),
+    ledger: journal.ledger,
+    acknowledge: config.audit.onError === 'deny',
+    audit: journal,
+    state: { policyHash: config.policy.hash, mode: config.policy.mode },
+    clock: systemClock,
+    stopTimeoutMs: config.limits.drainTimeoutMs + STOP_GRACE_MS,
+    say,
+  })
+  const endpoints = await supervisor.start()
+  return {
+    endpoints,
+    wire: supervisor.wire,
+    ...(supervisor.fallback !== undefined && { fallback: supervisor.fallback }),
+    workers,
+    stop: () => supervisor.stop(),
+    totals() {
+      // What the supervisor has recorded itself: the ends of tunnels that a crash cut.
+      const cut = journal.totals.closed
+      const sum = supervisor.totals
+      return { ...sum, closed: sum.closed + cut }
+    },
+  }
+}
+
+function spawn(): ChildProcess {
+  const stdio: ('ignore' | 'inherit' | 'ipc' | 'pipe')[] = ['ignore', 'ignore', 'inherit', 'ipc']
+  stdio[LINES_FD] = 'pipe'
+  return fork(PROGRAM, ['worker'], { stdio })
+}
+
+/**
+ * Finds out whether the address is free, and which port 0 stands for. With SO_REUSEPORT, another program of the same user
+ * that listens there would go unnoticed and take some of the connections.
+ */
+function claim(address: ListenAddress): Promise<ListenAddress> {
+  return new Promise((resolve, reject) => {
+    const server = createServer()
+    server.once('error', (error) => reject(Object.assign(error, { listen: address })))
+    server.listen({ host: address.host, port: address.port, exclusive: true }, () => {
+      const bound = server.address()
+      const port = bound !== null && typeof bound === 'object' ? bound.port : address.port
+      server.close(() => resolve({ host: address.host, port }))
+    })
+  })
+}

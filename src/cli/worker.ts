@@ -1,0 +1,118 @@
+/** One worker of `serve` with `workers: N`: a gate that listens beside its brothers and sends its records up a pipe. */
+import { FdSink } from '../audit/sinks.ts'
+import { Journal } from '../audit/journal.ts'
+import { loadConfig } from '../config/load.ts'
+import { readBundledPresets } from '../presets/bundled.ts'
+import { chooseWire } from '../wire/choose.ts'
+import { LINES_FD, type FromWorker, type Setup, type ToWorker } from '../workers/protocol.ts'
+import { RemoteLedger } from '../workers/remote-ledger.ts'
+import { assembleParts, scribeOptions } from './assemble.ts'
+import { EXIT, type ExitCode, type Io } from './io.ts'
+import { createReporter } from './reporter.ts'
+
+/** How long the last lines may take to reach the supervisor. */
+const FLUSH_TIMEOUT_MS = 3000
+
+export async function worker(io: Io): Promise<ExitCode> {
+  const channel = process
+  if (!channel.send) {
+    io.stderr.write('sallyport: `worker` is started by `serve` with `workers: N`, not by hand\n')
+    return EXIT.usage
+  }
+  const tell = (message: FromWorker): void => void channel.send?.(message, () => undefined)
+  // The supervisor has the signals; one from a terminal reaches every process, and would be obeyed twice.
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined)
+
+  const orders = new Orders()
+  channel.on('message', (message: ToWorker) => orders.onMessage(message))
+  channel.once('disconnect', () => orders.onSevered())
+
+  const setup = await orders.setup
+  if (!setup) return EXIT.finding
+  const { text, name, overrides, nowMs } = setup
+  const result = loadConfig({ text, name, overrides, nowMs, presets: readBundledPresets() })
+  // The supervisor has read the same text without an issue.
+  if (!result.ok) throw new Error('a worker got a configuration that is invalid')
+  // The supervisor has claimed the ports; everything else of a listener is as in the text.
+  const listen = result.config.listen.map((address, index) => ({ ...address, ...setup.listen[index] }))
+  const config = { ...result.config, listen }
+
+  const { onBug, onAcceptPaused } = createReporter(io.stderr, `sallyport[${process.pid}]`)
+  const pipe = new FdSink({ name: 'the supervisor', fd: LINES_FD })
+  const ledger = new RemoteLedger({ pipe, onError: config.audit.onError })
+  orders.onWritten = (lines, ok, accepting) => ledger.acknowledge(lines, ok, accepting)
+  const journal = new Journal(scribeOptions(config), ledger)
+  const { wire, fallback } = await chooseWire({ wire: config.wire, reusePort: true, onBug, onAcceptPaused })
+  const { gate } = assembleParts(config, journal, { wire, reusePort: true, onBug })
+  try {
+    await gate.start()
+  } catch (error) {
+    tell({
+      kind: 'failed',
+      message: error instanceof Error ? error.message : String(error),
+      ...(error instanceof Error && 'code' in error && { code: String(error.code) }),
+    })
+    return EXIT.finding
+  }
+  tell({
+    kind: 'ready',
+    endpoints: gate.endpoints,
+    wire: wire.name,
+    ...(fallback !== undefined && { fallback }),
+  })
+
+  const ending = await orders.stop
+  orders.onAgain = () => void gate.stop()
+  if (ending === 'severed') {
+    // Nobody writes down what happens here any more, so nothing may happen.
+    ledger.sever()
+    void gate.stop()
+  }
+  await gate.stop()
+  const flushed = await pipe.flush(FLUSH_TIMEOUT_MS)
+  tell({ kind: 'stopped', totals: { ...journal.totals, dropped: gate.dropped } })
+  return flushed ? EXIT.ok : EXIT.finding
+}
+
+/** What the supervisor says, in the order a worker can use it. */
+class Orders {
+  readonly setup: Promise<Setup | undefined>
+  /** Settles with the first order to stop. */
+  readonly stop: Promise<'stop' | 'severed'>
+  onWritten: (lines: number, ok: boolean, accepting: boolean) => void = () => undefined
+  /** Stop at once: said a second time. */
+  onAgain: () => void = () => undefined
+  #stopping = false
+  #setUp: (setup: Setup | undefined) => void = () => undefined
+  #end: (how: 'stop' | 'severed') => void = () => undefined
+
+  constructor() {
+    this.setup = new Promise((resolve) => {
+      this.#setUp = resolve
+    })
+    this.stop = new Promise((resolve) => {
+      this.#end = resolve
+    })
+  }
+
+  onMessage(message: ToWorker): void {
+    switch (message.kind) {
+      case 'setup':
+        this.#setUp(message.setup)
+        return
+      case 'written':
+        this.onWritten(message.lines, message.ok, message.accepting)
+        return
+      case 'stop':
+        if (this.#stopping) this.onAgain()
+        this.#stopping = true
+        this.#end('stop')
+    }
+  }
+
+  onSevered(): void {
+    this.#setUp(undefined)
+    if (this.#stopping) this.onAgain()
+    this.#end('severed')
+  }
+}

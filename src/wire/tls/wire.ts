@@ -1,0 +1,119 @@
+/**
+ * The wire of TLS listeners: node:tls in front, the portable wire behind. A client is taken on when its handshake is
+ * done, or, so that it can be recorded, when its handshake failed for what it had sent.
+ */
+import { constants } from 'node:crypto'
+import { createServer as createTcpServer, Socket } from 'node:net'
+import { createServer, type TLSSocket } from 'node:tls'
+import { endpoint, PortableConnection } from '../portable/connection.ts'
+import { listenOn, TCP_OPTIONS } from '../portable/listen.ts'
+import { createPortableWire } from '../portable/wire.ts'
+import type { ClientCertificate, Endpoint, Wire } from '../types.ts'
+import { certificateNames } from './certificate-names.ts'
+
+export interface TlsWireOptions {
+  /** PEM: the listener's certificate and what leads to its root, and its key. */
+  readonly cert: Buffer
+  readonly key: Buffer
+  /** PEM: clients must have a certificate from one of these. */
+  readonly clientCa?: Buffer
+  /** What a handshake may take. */
+  readonly handshakeTimeoutMs: number
+  /** Several processes listen on the address. */
+  readonly reusePort?: boolean
+  readonly onAcceptPaused?: (code: string) => void
+}
+
+/** Handshakes under way at once, and how many of them for one address; more are dropped unanswered. */
+const MAX_HANDSHAKES = 1024
+const MAX_HANDSHAKES_PER_CLIENT = 64
+
+/** Throws where certificate and key cannot be read, or do not belong together. */
+export function createTlsWire(options: TlsWireOptions): Wire {
+  const tls = {
+    cert: options.cert,
+    key: options.key,
+    minVersion: 'TLSv1.2' as const,
+    handshakeTimeout: options.handshakeTimeoutMs,
+    ALPNProtocols: ['http/1.1'],
+    // OpenSSL calls a resumed session verified whatever its client has shown: so each handshake is a whole one.
+    secureOptions: constants.SSL_OP_NO_TICKET,
+    // Who has no certificate is told so in HTTP, and recorded; see `certificateOf`.
+    ...(options.clientCa && { ca: options.clientCa, requestCert: true, rejectUnauthorized: false }),
+  }
+  // Made once before anything listens, to find out about bad files.
+  createServer(tls)
+  return {
+    ...createPortableWire(),
+    listen(address, onConnection) {
+      const handshakes = new Handshakes()
+      const server = createServer(tls)
+      server.on('secureConnection', (socket) => {
+        const remote = handshakes.end(socket)
+        const certificate = options.clientCa && certificateOf(socket)
+        onConnection(new PortableConnection(socket, { remote, certificate }))
+      })
+      server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
+        const remote = handshakes.end(socket)
+        // Port checks, and clients that hang up, have asked for nothing.
+        if (error.code?.startsWith('ERR_SSL_')) {
+          onConnection(new PortableConnection(socket, { remote, broken: error.code }))
+        }
+        socket.destroy()
+      })
+      const listener = createTcpServer(TCP_OPTIONS, (socket) => {
+        if (handshakes.begin(socket)) server.emit('connection', socket)
+        else socket.destroy()
+      })
+      return listenOn(listener, address, options)
+    },
+  }
+}
+
+/** Counts handshakes, so that who only begins them takes nothing from the others. */
+class Handshakes {
+  readonly #clients = new Map<Socket, Endpoint>()
+  readonly #perClient = new Map<string, number>()
+
+  begin(socket: Socket): boolean {
+    const { address, port } = endpoint(socket.remoteAddress, socket.remotePort)
+    const own = this.#perClient.get(address) ?? 0
+    if (address === '' || this.#clients.size >= MAX_HANDSHAKES || own >= MAX_HANDSHAKES_PER_CLIENT)
+      return false
+    this.#clients.set(socket, { address, port })
+    this.#perClient.set(address, own + 1)
+    // However it ends.
+    socket.once('close', () => this.#end(socket))
+    return true
+  }
+
+  /** Whose handshake it was; the TLS socket of a client that is gone no longer knows. */
+  end(socket: TLSSocket): Endpoint | undefined {
+    // The socket below, which node:tls keeps under this name and documents nowhere.
+    const below: unknown = Reflect.get(socket, '_parent')
+    return below instanceof Socket ? this.#end(below) : undefined
+  }
+
+  #end(socket: Socket): Endpoint | undefined {
+    const client = this.#clients.get(socket)
+    if (!client) return undefined
+    this.#clients.delete(socket)
+    const left = (this.#perClient.get(client.address) ?? 1) - 1
+    if (left > 0) this.#perClient.set(client.address, left)
+    else this.#perClient.delete(client.address)
+    return client
+  }
+}
+
+function certificateOf(socket: TLSSocket): ClientCertificate {
+  const certificate = socket.getPeerX509Certificate()
+  if (!certificate) return { problem: 'the client showed no certificate' }
+  if (!socket.authorized) return { problem: `the certificate is not valid: ${problemOf(socket)}` }
+  return { names: certificateNames(certificate) }
+}
+
+/** OpenSSL's word for it, such as CERT_HAS_EXPIRED. Typed as an Error, and a string in truth. */
+function problemOf(socket: TLSSocket): string {
+  const problem: unknown = socket.authorizationError
+  return problem instanceof Error ? problem.message : String(problem)
+}

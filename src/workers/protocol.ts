@@ -1,0 +1,39 @@
+/**
+ * What the supervisor and its workers say to each other: plain data over the IPC channel. Audit lines go another way, as
+ * they are, down a pipe.
+ */
+import type { Config, ConfigOverrides } from '../config/load.ts'
+import type { Totals } from '../audit/scribe.ts'
+import type { Endpoint, Wire } from '../wire/types.ts'
+
+/** The worker's descriptor for audit lines; 0 to 2 are as usual, 3 is the IPC channel. */
+export const LINES_FD = 4
+
+/** What a worker needs to be the same gate as the others: the text that the supervisor has read, not the file's name. */
+export interface Setup {
+  readonly text: string
+  readonly name: string
+  readonly overrides: ConfigOverrides
+  /** Rules expire by this clock reading in all workers alike. */
+  readonly nowMs: number
+  readonly listen: Config['listen']
+}
+
+export type ToWorker =
+  | { readonly kind: 'setup'; readonly setup: Setup }
+  /** The first `lines` lines have been dealt with; `ok`: they are written. */
+  | { readonly kind: 'written'; readonly lines: number; readonly ok: boolean; readonly accepting: boolean }
+  /** Once: drain. Again: at once. */
+  | { readonly kind: 'stop' }
+
+export type FromWorker =
+  | {
+      readonly kind: 'ready'
+      readonly endpoints: readonly Endpoint[]
+      readonly wire: Wire['name']
+      readonly fallback?: string
+    }
+  | { readonly kind: 'failed'; readonly message: string; readonly code?: string }
+  | { readonly kind: 'stopped'; readonly totals: WorkerTotals }
+
+export type WorkerTotals = Totals & { readonly dropped: number }

@@ -1,0 +1,131 @@
+/** One worker as the supervisor sees it: a process, its lines, and what it said last. */
+import type { ChildProcess } from 'node:child_process'
+import type { Readable } from 'node:stream'
+import type { Ledger } from '../audit/ledger.ts'
+import type { Totals } from '../audit/scribe.ts'
+import { LINES_FD, type FromWorker, type Setup, type ToWorker, type WorkerTotals } from './protocol.ts'
+import { LineSplitter } from './split-lines.ts'
+import { Tally } from './tally.ts'
+
+export type Ready = Extract<FromWorker, { kind: 'ready' }>
+
+export interface Ending {
+  /** The signal's name or the exit code. */
+  readonly how: string
+  /** A line was cut in the middle: a record is lost. */
+  readonly recordCut: boolean
+  /** Opening lines of the tunnels that ended with the process. */
+  readonly cut: readonly string[]
+}
+
+export interface WorkerProcessOptions {
+  /** Starts the process with an IPC channel, and a pipe at {@link LINES_FD}. */
+  readonly spawn: () => ChildProcess
+  readonly ledger: Pick<Ledger, 'append' | 'written' | 'accepting'>
+  /** Whether the worker waits for word of what is written. */
+  readonly acknowledge: boolean
+  /** A sink fails, and the worker has been told to open nothing. */
+  readonly onRefusing: () => void
+}
+
+export class WorkerProcess {
+  /** Settles when it listens; rejects when it cannot, or ends before. */
+  readonly ready: Promise<Ready>
+  /** Settles when the process is gone and its last line is in the ledger. */
+  readonly ended: Promise<Ending>
+  readonly #options: WorkerProcessOptions
+  readonly #child: ChildProcess
+  readonly #tally = new Tally()
+  readonly #splitter = new LineSplitter()
+  #lines = 0
+  #stopped: WorkerTotals | undefined
+
+  constructor(setup: Setup, options: WorkerProcessOptions) {
+    this.#options = options
+    const child = options.spawn()
+    this.#child = child
+    const lines = child.stdio[LINES_FD]
+    if (!lines || !('read' in lines)) throw new TypeError('a worker needs a pipe for its lines')
+    this.#takeLines(lines)
+    this.ended = new Promise((resolve) => {
+      // `close` comes when the process is gone and its pipes are read to the end.
+      child.once('close', (code, signal) => {
+        resolve({
+          how: signal ?? `exit code ${code ?? 'unknown'}`,
+          recordCut: this.#splitter.partial,
+          cut: this.#tally.takeOpen(),
+        })
+      })
+      child.once('error', (error) => {
+        // It never ran; there will be no `close`.
+        if (child.pid === undefined) resolve({ how: error.message, recordCut: false, cut: [] })
+      })
+    })
+    this.ready = new Promise((resolve, reject) => {
+      child.on('message', (message: FromWorker) => {
+        if (message.kind === 'ready') resolve(message)
+        else if (message.kind === 'stopped') this.#stopped = message.totals
+        else
+          reject(
+            Object.assign(new Error(message.message), message.code !== undefined && { code: message.code }),
+          )
+      })
+      void this.ended.then(({ how }) => reject(new Error(`it ended before it listened: ${how}`)))
+    })
+    // Who does not wait for it must not be killed by it.
+    this.ready.catch(() => undefined)
+    this.#tell({ kind: 'setup', setup })
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid
+  }
+
+  /** What it counted: its own word when it stopped in order, what its records add up to when it did not. */
+  get totals(): WorkerTotals {
+    const recorded: Totals = this.#tally.totals
+    return this.#stopped ?? { ...recorded, dropped: 0 }
+  }
+
+  /** Whether it has said that it stopped, in order. */
+  get stopped(): boolean {
+    return this.#stopped !== undefined
+  }
+
+  /** Once: drain. Again: at once. */
+  stop(): void {
+    this.#tell({ kind: 'stop' })
+  }
+
+  kill(): void {
+    this.#child.kill('SIGKILL')
+  }
+
+  /** Tells it whether the sinks work, with whatever is written. */
+  report(lines: number, ok: boolean): void {
+    const { accepting } = this.#options.ledger
+    this.#tell({ kind: 'written', lines, ok, accepting })
+    if (!accepting) this.#options.onRefusing()
+  }
+
+  #takeLines(stream: Readable): void {
+    const { ledger, acknowledge } = this.#options
+    stream.on('error', () => undefined)
+    stream.on('data', (chunk: Buffer) => {
+      for (const line of this.#splitter.push(chunk)) {
+        this.#lines += 1
+        this.#tally.note(line)
+        ledger.append(line)
+      }
+      if (!acknowledge) return
+      const lines = this.#lines
+      void Promise.resolve(ledger.written()).then((ok) => this.report(lines, ok))
+    })
+  }
+
+  #tell(message: ToWorker): void {
+    if (!this.#child.connected) return
+    // It may end this very moment; `ended` tells.
+    this.#child.send(message, () => undefined)
+  }
+}

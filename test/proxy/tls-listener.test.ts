@@ -1,0 +1,315 @@
+/** Listeners that speak TLS, and clients that show a certificate. Upstream is a local TLS server, reached for real. */
+import { execFile } from 'node:child_process'
+import { X509Certificate } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { connect as connectTcp } from 'node:net'
+import { connect, createServer, type ConnectionOptions, type TLSSocket } from 'node:tls'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { createGate } from '../../src/index.ts'
+import { certificateNames } from '../../src/wire/tls/certificate-names.ts'
+import { CertificateLab, hasOpenssl, readPair, type Pair } from '../support/certificate-lab.ts'
+import { within } from '../support/deadline.ts'
+import { parseSettings, startGate, type TestGate } from '../support/gate.ts'
+import { RawClient } from '../support/raw-client.ts'
+
+const BODY = 'x'.repeat(300_000)
+
+describe.skipIf(!hasOpenssl)('with openssl', () => {
+  let lab: CertificateLab
+  let ca: Pair
+  let own: Pair
+  let builder: Pair
+  let person: Pair
+  let expired: Pair
+  let stranger: Pair
+  let upstreamPort = 0
+  const upstreamClose: (() => void)[] = []
+
+  beforeAll(async () => {
+    lab = new CertificateLab()
+    ca = lab.authority('Test CA')
+    own = lab.issue(ca, 'gate', 'DNS:localhost,IP:127.0.0.1')
+    builder = lab.issue(ca, 'ignored', 'DNS:builder.example.com,URI:spiffe://example.com/builder')
+    person = lab.issue(ca, 'ada', '')
+    expired = lab.issue(ca, 'old', 'DNS:builder.example.com', ['-days', '-1'])
+    stranger = lab.issue(lab.authority('Other CA'), 'ignored', 'DNS:builder.example.com')
+    const site = lab.issue(ca, 'site', 'DNS:cgr.dev')
+    const server = createServer(readPair(site), (socket) => {
+      socket.on('error', () => undefined)
+      socket.once('data', () =>
+        socket.end(`HTTP/1.1 200 OK\r\nContent-Length: ${BODY.length}\r\n\r\n${BODY}`),
+      )
+    })
+    await new Promise<void>((resolve) => {
+      server.listen(0, '127.0.0.1', resolve)
+    })
+    const bound = server.address()
+    upstreamPort = typeof bound === 'object' && bound !== null ? bound.port : 0
+    upstreamClose.push(() => server.close())
+  })
+  afterAll(() => {
+    for (const close of upstreamClose) close()
+    lab.remove()
+  })
+
+  async function open(more: Readonly<Record<string, unknown>> = {}, mutual = false): Promise<TestGate> {
+    const gate = await startGate({
+      listen: [
+        { address: '127.0.0.1:0', tls: { ...own, ...(mutual && { clientCa: ca.cert }) } },
+        '127.0.0.1:0',
+      ],
+      policy: { presets: [], allow: [{ host: 'cgr.dev', port: upstreamPort }] },
+      dns: { hosts: { 'cgr.dev': ['127.0.0.1'] } },
+      addresses: { allow: ['127.0.0.0/8'] },
+      ...more,
+    })
+    onTestFinished(async () => {
+      await gate.stop()
+      expect(gate.bugs).toEqual([])
+    })
+    return gate
+  }
+
+  async function secure(gate: TestGate, options: ConnectionOptions = {}): Promise<TLSSocket> {
+    const socket = connect({
+      host: '127.0.0.1',
+      port: gate.port,
+      ca: readFileSync(ca.cert),
+      servername: 'localhost',
+      ...options,
+    })
+    onTestFinished(() => void socket.destroy())
+    await within(
+      new Promise<void>((resolve, reject) => {
+        socket.once('secureConnect', resolve)
+        socket.once('error', reject)
+      }),
+      'the handshake with the gate',
+    )
+    socket.on('error', () => undefined)
+    return socket
+  }
+
+  async function ask(gate: TestGate, options: ConnectionOptions = {}, host = 'cgr.dev'): Promise<string> {
+    const socket = await secure(gate, options)
+    let text = ''
+    socket.on('data', (chunk: Buffer) => {
+      text += chunk.toString('latin1')
+    })
+    socket.write(`CONNECT ${host}:${upstreamPort} HTTP/1.1\r\nHost: ${host}:${upstreamPort}\r\n\r\n`)
+    await within(
+      new Promise<void>((resolve) => {
+        socket.on('data', () => {
+          if (text.includes('\r\n\r\n')) resolve()
+        })
+        socket.once('close', () => resolve())
+      }),
+      'a reply',
+    )
+    return text.split('\r\n')[0] ?? ''
+  }
+
+  function curl(
+    gate: TestGate,
+    ...args: readonly string[]
+  ): Promise<{ code: number; stdout: string; stderr: string }> {
+    const common = [
+      '-sS',
+      '-m',
+      '8',
+      '--cacert',
+      ca.cert,
+      '--proxy-cacert',
+      ca.cert,
+      '-x',
+      `https://localhost:${gate.port}`,
+    ]
+    return new Promise((resolve) => {
+      execFile(
+        'curl',
+        [...common, ...args, `https://cgr.dev:${upstreamPort}/`],
+        { encoding: 'utf8', maxBuffer: 1e7 },
+        (error, stdout, stderr) => {
+          resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr })
+        },
+      )
+    })
+  }
+
+  test('curl through https://proxy gets every byte, and the records are as ever', async () => {
+    const gate = await open()
+    const { code, stdout, stderr } = await curl(gate)
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    expect(stdout).toBe(BODY)
+    const [closing] = await gate.audit.waitForClosings(1)
+    expect(closing).toMatchObject({ event: { action: 'tunnel-closed' }, source: { ip: '127.0.0.1' } })
+    expect(gate.audit.decisions).toHaveLength(1)
+    expect(gate.audit.decisions[0]).toMatchObject({ tls: { client: { server_name: 'cgr.dev' } } })
+  })
+
+  test('the plain listener beside it serves on the wire under test', async () => {
+    const gate = await open()
+    const client = await RawClient.connect(gate.parts.gate.endpoints[1]?.port ?? 0)
+    onTestFinished(() => client.destroy())
+    await client.send('CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test\r\n\r\n')
+    expect((await client.reply()).status).toBe(403)
+  })
+
+  test('refusals are readable: curl shows the status', async () => {
+    const gate = await open({ policy: { presets: [], allow: [{ host: 'a.example.com' }] }, dns: {} })
+    const { code, stderr } = await curl(gate, '-v')
+    expect(code).toBe(56)
+    expect(stderr).toContain(`HTTP/1.1 403 sallyport denied cgr.dev:${upstreamPort}: host_not_allowed`)
+  })
+
+  describe('with clientCa', () => {
+    const rules = {
+      clients: {
+        rules: [
+          { name: 'builders', certificates: ['spiffe://example.com/builder'] },
+          { name: 'people', certificates: ['ada'] },
+        ],
+        others: 'deny',
+      },
+    }
+
+    test('curl with a certificate is who the certificate says', async () => {
+      const gate = await open(rules, true)
+      const { code, stdout } = await curl(gate, '--proxy-cert', builder.cert, '--proxy-key', builder.key)
+      expect(code).toBe(0)
+      expect(stdout).toBe(BODY)
+      const [record] = await gate.audit.waitForDecisions(1)
+      expect(record).toMatchObject({
+        user: { name: 'builder.example.com' },
+        sallyport: { client: 'builders' },
+      })
+    })
+
+    test('a common name counts where there is no other name', async () => {
+      const gate = await open(rules, true)
+      expect(await ask(gate, readPair(person))).toContain('200')
+    })
+
+    test.each<[string, () => ConnectionOptions, string]>([
+      ['none', () => ({}), 'the client showed no certificate'],
+      ['an expired one', () => readPair(expired), 'CERT_HAS_EXPIRED'],
+      ['one of another authority', () => readPair(stranger), 'UNABLE_TO_'],
+    ])('%s is a 403 that says so, and a record', async (_what, options, detail) => {
+      const gate = await open(rules, true)
+      const line = await ask(gate, options())
+      expect(line).toMatch(/^HTTP\/1\.1 403 sallyport denied .*certificate_required/)
+      expect(line).toContain(detail)
+      const [record] = await gate.audit.waitForDecisions(1)
+      expect(record?.event.reason).toBe('certificate_required')
+      expect(record).not.toHaveProperty('user')
+    })
+
+    test('without any rule a certificate is required all the same', async () => {
+      const gate = await open({}, true)
+      expect(await ask(gate)).toContain('certificate_required')
+      expect(await ask(gate, readPair(person))).toContain('200')
+    })
+
+    test.each(['TLSv1.2', 'TLSv1.3'] as const)(
+      'a session cannot be resumed, so a certificate cannot be left out the second time, %s',
+      async (version) => {
+        const gate = await open(rules, true)
+        const versions: ConnectionOptions = { minVersion: version, maxVersion: version }
+        let session: Buffer | undefined
+        const first = await secure(gate, versions)
+        first.on('session', (ticket) => {
+          session = ticket
+        })
+        first.write('CONNECT cgr.dev:1 HTTP/1.1\r\nHost: cgr.dev:1\r\n\r\n')
+        first.resume()
+        await within(new Promise((resolve) => first.once('close', resolve)), 'the first to end')
+        session ??= first.getSession()
+        const again = await secure(gate, { ...versions, ...(session && { session }) })
+        expect(again.isSessionReused()).toBe(false)
+        expect(await ask(gate, { ...versions, ...(session && { session }) })).toContain(
+          'certificate_required',
+        )
+      },
+    )
+  })
+
+  describe('handshakes that fail', () => {
+    test('plain HTTP on the TLS port is recorded', async () => {
+      const gate = await open()
+      const client = await RawClient.connect(gate.port)
+      onTestFinished(() => client.destroy())
+      await client.send('CONNECT cgr.dev:443 HTTP/1.1\r\nHost: cgr.dev\r\n\r\n')
+      await client.ended()
+      const [record] = await gate.audit.waitForDecisions(1)
+      expect(record).toMatchObject({
+        event: { action: 'tunnel-failed', reason: 'tls_handshake_failed' },
+        source: { ip: '127.0.0.1' },
+        sallyport: { detail: 'ERR_SSL_HTTPS_PROXY_REQUEST' },
+      })
+    })
+
+    test("a client that does not trust the gate's certificate is recorded", async () => {
+      const gate = await open()
+      const { code } = await curl(gate, '--proxy-cacert', stranger.cert)
+      expect(code).toBe(60)
+      const [record] = await gate.audit.waitForDecisions(1)
+      expect(record?.event.reason).toBe('tls_handshake_failed')
+    })
+
+    test('a port check, and a client that says nothing, leave no record and free their place', async () => {
+      const gate = await open({ limits: { headTimeout: '300ms' } })
+      for (let round = 0; round < 2; round += 1) {
+        const silent = await Promise.all(Array.from({ length: 64 }, () => RawClient.connect(gate.port)))
+        // One more than one address may have under way: dropped at once.
+        const over = await RawClient.connect(gate.port)
+        await over.ended()
+        for (const client of silent) await client.ended()
+      }
+      expect(await ask(gate)).toContain('200')
+      expect(gate.audit.decisions).toEqual([])
+    })
+
+    test('a client outside clients.allow is told so after its handshake', async () => {
+      const gate = await open({ clients: { allow: ['192.0.2.0/24'] } })
+      expect(await ask(gate)).toContain('client_not_allowed')
+    })
+  })
+
+  test('stop() ends tunnels of TLS clients and frees everything', async () => {
+    const gate = await open()
+    expect(await ask(gate)).toContain('200')
+    await gate.stop()
+    expect(gate.parts.gate.connections).toBe(0)
+    const check = connectTcp(gate.port, '127.0.0.1')
+    await expect(
+      new Promise((resolve, reject) => {
+        check.once('connect', resolve)
+        check.once('error', reject)
+      }),
+    ).rejects.toThrow('ECONNREFUSED')
+  })
+
+  test.each<[string, () => Record<string, string>, RegExp]>([
+    [
+      'is missing',
+      () => ({ ...own, cert: lab.path('nowhere.pem') }),
+      /listen\[0\]\.tls\.cert: .*nowhere\.pem: no such file/,
+    ],
+    ['belongs to another certificate', () => ({ ...own, key: person.key }), /do not work together: /],
+    ['is no PEM file', () => ({ ...own, cert: lab.path('junk') }), /do not work together: /],
+  ])('a file that %s is said by name before anything listens', (_what, tls, words) => {
+    writeFileSync(lab.path('junk'), 'junk')
+    const config = parseSettings({ listen: [{ address: '127.0.0.1:0', tls: tls() }] })
+    expect(() => createGate(config, { sinks: [] })).toThrow(words)
+  })
+
+  test('names of a certificate', () => {
+    const namesOf = (pair: Pair): readonly string[] =>
+      certificateNames(new X509Certificate(readFileSync(pair.cert)))
+    expect(namesOf(builder)).toEqual(['builder.example.com', 'spiffe://example.com/builder'])
+    expect(namesOf(person)).toEqual(['ada'])
+    expect(namesOf(own)).toEqual(['localhost'])
+    // A name cannot smuggle in a second one.
+    expect(namesOf(lab.issue(ca, 'x', '@names\n[names]\nURI=a:b, DNS:ada'))).not.toContain('ada')
+  })
+})
