@@ -1,6 +1,7 @@
 /** The command line. Returns an exit code; only `bin/` ends the process. */
 import { Command, CommanderError } from 'commander'
 import { EXIT, type ExitCode, type Io } from './io.ts'
+import type { DoctorOptions } from './doctor.ts'
 import type { ExplainOptions } from './explain.ts'
 import type { PresetsOptions } from './presets.ts'
 import type { ServeOptions } from './serve.ts'
@@ -57,6 +58,19 @@ export async function main(argv: readonly string[], io: Io = process): Promise<n
     .action(async (target: string, options: ExplainOptions) => {
       const { explain } = await import('./explain.ts')
       code = explain(target, options, io)
+    })
+  program
+    .command('doctor')
+    .argument('[host[:port]...]', 'probe these instead of every host that a rule names')
+    .description('probe the allowed hosts (DNS, TCP, TLS, HTTP), and say who has to mend what')
+    .option('-c, --config <file>', 'configuration (default: the bundled one)')
+    .option('--allow <host>', 'as for serve', collect)
+    .option('--via <url>', 'go through this proxy, such as http://proxy:3128')
+    .option('--timeout <duration>', 'for the whole run (default: 60s)')
+    .option('--json', 'print the report as JSON')
+    .action(async (hosts: readonly string[], options: DoctorOptions) => {
+      const { doctor } = await import('./doctor.ts')
+      code = await doctor(hosts, options, io)
     })
 
   const presets = program.command('presets').description('the dated host lists that ship with the program')
