@@ -291,6 +291,16 @@ describe('server names', () => {
 })
 
 describe('what else a hello offers is bounded, and no reason to refuse', () => {
+  // A protocol whose length points behind the whole hello.
+  const lyingAlpn = { type: 16, data: raw(0, 4, 2, 0x68, 0x32, 0xff) }
+
+  test('a protocol list that points behind the hello hides no extension that follows', () => {
+    const one = { extensions: [lyingAlpn, serverName('cgr.dev')] }
+    expect(parse(helloRecord(one))).toMatchObject({ kind: 'hello', serverName: 'cgr.dev', alpn: ['h2'] })
+    const two = { extensions: [serverName('cgr.dev'), lyingAlpn, serverName('evil.test')] }
+    expect(parse(helloRecord(two))).toEqual(refused('sni_malformed'))
+  })
+
   test.each<[string, HelloParts['extensions'], object]>([
     ['30 protocols', [serverName('cgr.dev'), alpn(...Array.from({ length: 30 }, (_, i) => `p${i}`))], {}],
     ['an empty protocol list', [serverName('cgr.dev'), { type: 16, data: raw() }], { alpn: [] }],
