@@ -1,6 +1,7 @@
 /** What is known of one attempt to open a tunnel; it grows as the attempt goes down the pipeline. */
 import type { DnsEvidence } from '../dns/resolver.ts'
 import type { Target } from '../policy/decide.ts'
+import type { OutcomeCode } from '../policy/reasons.ts'
 import type { Refusal } from '../policy/refusal.ts'
 import type { PolicyMode, Rule } from '../policy/rules.ts'
 import type { Endpoint } from '../wire/types.ts'
@@ -10,6 +11,15 @@ export interface DialTry {
   readonly address: string
   readonly result: string
   readonly ms: number
+}
+
+/** What the policy to come says of an attempt. */
+export interface CandidateVerdict {
+  readonly decision: 'allowed' | 'denied'
+  /** The outcome code, where it denies. */
+  readonly reason?: OutcomeCode
+  /** The policy's hash. */
+  readonly policy: string
 }
 
 export interface Attempt {
@@ -29,12 +39,16 @@ export interface Attempt {
   userAgent?: string
   /** Who the client has proven to be: a user whose password was right, or the first name of its certificate. */
   user?: string | undefined
+  /** All names of its certificate, where it has shown one that was verified. */
+  certificateNames?: readonly string[]
   /** The entry of `clients.rules` that gave it its policy. */
   clientRule?: string
   target?: Target
   rule?: Rule
   /** `policy.mode: report`: what `enforce` would have said. */
   wouldDeny?: Refusal
+  /** `policy.candidate`: what it says where it says otherwise. */
+  candidate?: CandidateVerdict
   dns?: DnsEvidence
   /** The address that was connected to. */
   address?: string

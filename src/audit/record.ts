@@ -13,7 +13,14 @@ export const RECORD_SCHEMA = 1
 export const ECS_VERSION = '8.11.0'
 
 export type GateAction =
-  'gate-started' | 'gate-draining' | 'gate-stopped' | 'audit-recovered' | 'worker-lost' | 'worker-replaced'
+  | 'gate-started'
+  | 'gate-draining'
+  | 'gate-stopped'
+  | 'audit-recovered'
+  | 'worker-lost'
+  | 'worker-replaced'
+  | 'gate-reloaded'
+  | 'gate-reload-failed'
 
 export type AuditEvent =
   | { readonly kind: 'opened'; readonly attempt: Attempt }
@@ -49,7 +56,7 @@ export interface AuditRecord {
 const MAX_ANSWERS = 16
 const MAX_METHOD = 32
 
-const TROUBLE: ReadonlySet<GateAction> = new Set(['audit-recovered', 'worker-lost'])
+const TROUBLE: ReadonlySet<GateAction> = new Set(['audit-recovered', 'worker-lost', 'gate-reload-failed'])
 
 /**
  * Where the ledger writes what only it knows: `event.sequence` and `sallyport.prev`. Every record has this text exactly
@@ -256,7 +263,7 @@ function destinationOf({ address }: Attempt, { kind, host, port }: NonNullable<A
 }
 
 function own(attempt: Attempt) {
-  const { dns, tries, tls, target, rawTarget, wouldDeny, clientRule, via } = attempt
+  const { dns, tries, tls, target, rawTarget, wouldDeny, clientRule, via, candidate } = attempt
   return {
     prev: NO_PREV,
     schema: RECORD_SCHEMA,
@@ -267,6 +274,7 @@ function own(attempt: Attempt) {
     ...(attempt.tlsExpected === false && { sni: 'off' }),
     ...(via && { via: { ip: via.address, port: via.port } }),
     ...(wouldDeny && { would_deny: wouldDeny.code, ...(wouldDeny.hint && { hint: wouldDeny.hint.value }) }),
+    ...(candidate && { candidate }),
     // A target that could not be read is kept as evidence, escaped.
     ...(!target && rawTarget !== undefined && { target: escapeClientText(maskTarget(rawTarget)) }),
     ...(dns && {

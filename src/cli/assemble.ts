@@ -1,6 +1,8 @@
 /** The one place where the parts are put together. Everything that can be replaced comes in through `Seams`. */
 import { hostname } from 'node:os'
+import { isDeepStrictEqual } from 'node:util'
 import { LRUCache } from 'lru-cache'
+import type { Attempt } from '../audit/attempt.ts'
 import { createEventIds } from '../audit/event-id.ts'
 import { createJournal, type Audit, type Journal } from '../audit/journal.ts'
 import type { ScribeOptions } from '../audit/scribe.ts'
@@ -8,19 +10,24 @@ import type { AuditSink } from '../audit/sinks.ts'
 import { systemClock, type Clock } from '../clock.ts'
 import type { Config } from '../config/load.ts'
 import { inBlocks } from '../policy/addresses.ts'
-import { rulesForAddress } from '../policy/clients.ts'
+import { policyOfClient, rulesForAddress } from '../policy/clients.ts'
+import type { Policy } from '../policy/rules.ts'
 import { DnsCache } from '../dns/cache.ts'
 import { createQuery, type Query } from '../dns/query.ts'
 import { createResolver } from '../dns/resolver.ts'
-import { createGate, type Gate } from '../proxy/gate.ts'
+import { createCandidate, type Compare } from '../proxy/candidate.ts'
+import type { Services } from '../proxy/connect.ts'
+import { createGate, type Gate, type GateLimits } from '../proxy/gate.ts'
 import { createGuard } from '../proxy/guard.ts'
 import { createIdentify, type Identify } from '../proxy/identify.ts'
+import { isRevoked } from '../proxy/revoked.ts'
 import { createVerifier } from '../proxy/verify-password.ts'
 import { TunnelRegistry } from '../proxy/tunnels.ts'
 import { createPortableWire } from '../wire/portable/wire.ts'
 import type { Wire } from '../wire/types.ts'
+import { readCandidate } from './candidate.ts'
 import { readPasswords } from './client-files.ts'
-import { openTlsWires } from './tls-listeners.ts'
+import { openTlsWires, readTlsFiles } from './tls-listeners.ts'
 import { readVersion } from './version.ts'
 
 /** What an embedder or a test may bring. */
@@ -47,8 +54,15 @@ export interface Seams {
 export interface AssembledParts {
   readonly gate: Gate
   readonly wire: Wire
+  /** The one in use; another after a reload that changes `dns`. */
   readonly cache: DnsCache
   readonly tunnels: TunnelRegistry
+  /**
+   * Puts another configuration in force, whole or not at all: from the next connection on, and for open tunnels as
+   * `policy.onRevoke` says. What is bound to the process, such as its listeners, stays as it is. Answers with the
+   * tunnels that it would refuse now. Throws {@link ConfiguredFileError}, and then nothing has changed.
+   */
+  reload(config: Config): readonly Attempt[]
 }
 
 export interface AssembledGate extends AssembledParts {
@@ -78,42 +92,105 @@ export function scribeOptions(config: Config, seams: Pick<Seams, 'clock' | 'node
 export function assembleParts(config: Config, audit: Audit, seams: Omit<Seams, 'sinks'>): AssembledParts {
   const clock = seams.clock ?? systemClock
   const wire = seams.wire ?? createPortableWire()
-  const query = seams.query ?? createQuery(config.dns)
-  const cache = new DnsCache(query, clock, config.dns)
-  const deadlineMs = config.dns.timeoutMs * config.dns.tries
   const tunnels = new TunnelRegistry(config.clients.maxTunnelsPerClient)
-  const { limits } = config
-  const identify = assembleIdentify(config)
+  const tlsWires = openTlsWires(config, seams.reusePort)
+  const nextId = createEventIds(() => clock.wallMs())
+  const onBug =
+    seams.onBug ?? ((error) => process.emitWarning(error instanceof Error ? error : String(error)))
+  const openCache = ({ dns }: Config): DnsCache => new DnsCache(seams.query ?? createQuery(dns), clock, dns)
+  let current = config
+  let cache = openCache(config)
 
-  const gate = createGate(
-    {
-      listen: config.listen,
-      wires: openTlsWires(config, seams.reusePort),
-      maxConnections: limits.connections,
-      drainTimeoutMs: limits.drainTimeoutMs,
-    },
-    (self) => ({
+  function makeServices(next: Config, names: DnsCache, self: Pick<Gate, 'endpoints' | 'draining'>): Services {
+    const { dns, clients, addresses, limits, policy } = next
+    return {
       wire,
       clock,
-      policy: () => config.policy,
-      resolve: createResolver(cache, clock, { hosts: config.dns.hosts, deadlineMs }),
+      policy: () => policy,
+      resolve: createResolver(names, clock, { hosts: dns.hosts, deadlineMs: dns.timeoutMs * dns.tries }),
       guard: createGuard({
-        allow: config.addresses.allow,
+        allow: addresses.allow,
         clock,
         listeners: () => self.endpoints,
         ...(seams.ownAddresses && { ownAddresses: seams.ownAddresses }),
       }),
       audit,
       tunnels,
-      nextId: createEventIds(() => clock.wallMs()),
-      clientAllowed: remembering((address) => inBlocks(address, config.clients.allow)),
-      identify,
+      nextId,
+      clientAllowed: remembering((address) => inBlocks(address, clients.allow)),
+      identify: assembleIdentify(next),
+      candidate: assembleCandidate(next, clock),
       limits,
       draining: () => self.draining,
-      onBug: seams.onBug ?? ((error) => process.emitWarning(error instanceof Error ? error : String(error))),
-    }),
+      onBug,
+    }
+  }
+
+  const gate = createGate({ listen: config.listen, wires: tlsWires, ...limitsOf(config) }, (self) =>
+    makeServices(config, cache, self),
   )
-  return { gate, wire, cache, tunnels }
+  return {
+    gate,
+    wire,
+    get cache() {
+      return cache
+    },
+    tunnels,
+    reload(next) {
+      // All that can fail comes before all that changes.
+      const names = sameQueries(current, next) ? cache : openCache(next)
+      const services = makeServices(next, names, gate)
+      const certificates = readTlsFiles(config)
+      for (const [address, wire] of tlsWires) {
+        const files = certificates.get(address)
+        if (files) wire.renew(files)
+      }
+      current = next
+      cache = names
+      tunnels.maxPerClient = next.clients.maxTunnelsPerClient
+      gate.reconfigure(limitsOf(next), services)
+      const standing = {
+        clientAllowed: services.clientAllowed,
+        policyOf: (attempt: Attempt) => policyOf(next, attempt),
+      }
+      const nowMs = clock.wallMs()
+      return tunnels.revoke(
+        (attempt) => isRevoked(attempt, standing, nowMs),
+        next.onRevoke === 'close',
+        clock.monotonicMs(),
+      )
+    },
+  }
+}
+
+function limitsOf({ limits }: Config): GateLimits {
+  return {
+    maxConnections: limits.connections,
+    drainDelayMs: limits.drainDelayMs,
+    drainTimeoutMs: limits.drainTimeoutMs,
+  }
+}
+
+/** Whether answers that are known stay good: `hosts` are looked at before the cache is. */
+function sameQueries(a: Config, b: Config): boolean {
+  return isDeepStrictEqual({ ...a.dns, hosts: {} }, { ...b.dns, hosts: {} })
+}
+
+/** The policy of an attempt's client, by what the client has proven. */
+function policyOf({ clients, policy }: Config, attempt: Attempt): Policy | undefined {
+  return policyOfClient(
+    { rules: clients.rules, others: clients.others === 'policy' ? policy : undefined },
+    {
+      address: attempt.client.address,
+      user: attempt.user,
+      certificateNames: attempt.certificateNames,
+    },
+  )
+}
+
+function assembleCandidate(config: Config, clock: Clock): Compare | undefined {
+  const candidate = readCandidate(config)
+  return candidate && createCandidate(candidate.policy, (attempt) => policyOf(candidate, attempt), clock)
 }
 
 /** Nothing where every client has the one policy and shows no credentials: then no request pays for the question. */

@@ -1,16 +1,24 @@
-/** Tries the files that a configuration names. */
+/** The files that a configuration names, beside those that it writes. */
 import type { Config } from '../config/load.ts'
+import { readCandidate } from './candidate.ts'
 import { ConfiguredFileError, readPasswords } from './client-files.ts'
-import { openTlsWires } from './tls-listeners.ts'
+import { readTlsFiles } from './tls-listeners.ts'
 
 /** What is wrong with the files that the configuration names; nothing where all can be read. */
 export function findFileProblem(config: Config): string | undefined {
   try {
     readPasswords(config)
-    openTlsWires(config)
+    readTlsFiles(config)
+    readCandidate(config)
     return undefined
   } catch (error) {
     if (error instanceof ConfiguredFileError) return error.message
     throw error
   }
+}
+
+/** Their paths: what a reload reads again. */
+export function configuredFiles({ listen, clients, candidate }: Config): readonly string[] {
+  const tls = listen.flatMap((address) => Object.values(address.tls ?? {}))
+  return [clients.passwords, candidate, ...tls].filter((path) => typeof path === 'string')
 }

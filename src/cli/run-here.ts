@@ -1,6 +1,7 @@
 /** Runs the gate in this process: `workers: 1`. */
 import type { Journal } from '../audit/journal.ts'
 import type { Config } from '../config/load.ts'
+import { listRevoked } from '../workers/revoked-tunnels.ts'
 import { chooseWire } from '../wire/choose.ts'
 import { assembleParts } from './assemble.ts'
 import type { RunningGate } from './running-gate.ts'
@@ -13,13 +14,16 @@ export async function runHere(
   { onBug, onAcceptPaused }: Reporter,
 ): Promise<RunningGate> {
   const { wire, fallback } = await chooseWire({ wire: config.wire, onBug, onAcceptPaused })
-  const { gate } = assembleParts(config, journal, { wire, onBug })
+  const parts = assembleParts(config, journal, { wire, onBug })
+  const { gate } = parts
   await gate.start()
   return {
     endpoints: gate.endpoints,
     wire: wire.name,
     ...(fallback !== undefined && { fallback }),
     workers: 1,
+    // Inside a promise, so that a failure is a rejection.
+    reload: async (next) => listRevoked(parts.reload(next.config)),
     stop: () => gate.stop(),
     totals: () => ({ ...journal.totals, dropped: gate.dropped }),
   }

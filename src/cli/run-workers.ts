@@ -9,7 +9,7 @@ import type { ListenAddress } from '../config/units.ts'
 import { LINES_FD } from '../workers/protocol.ts'
 import { Supervisor } from '../workers/supervisor.ts'
 import type { Reporter } from './reporter.ts'
-import type { RunningGate } from './running-gate.ts'
+import type { Reading, RunningGate } from './running-gate.ts'
 
 const PROGRAM = fileURLToPath(new URL('../../bin/sallyport.js', import.meta.url))
 /** Beyond `limits.drainTimeout`, for closing what is left and for the last records. */
@@ -28,18 +28,22 @@ export async function runWorkers(
   { say }: Reporter,
   { workers, source }: WorkersOptions,
 ): Promise<RunningGate> {
+  let current: Reading = { config, text: source.text }
   const listen: ListenAddress[] = []
   for (const address of config.listen) listen.push(await claim(address))
   const supervisor = new Supervisor({
     workers,
-    spawn,
-    setup: () => ({ ...source, nowMs: Date.now(), listen }),
+    spawn: () => spawn(listen),
+    setup: () => ({ ...source, text: current.text, nowMs: Date.now(), listen: listen.map(passedOn) }),
     ledger: journal.ledger,
     acknowledge: config.audit.onError === 'deny',
     audit: journal,
-    state: { policyHash: config.policy.hash, mode: config.policy.mode },
+    state: () => ({ policyHash: current.config.policy.hash, mode: current.config.policy.mode }),
     clock: systemClock,
-    stopTimeoutMs: config.limits.drainTimeoutMs + STOP_GRACE_MS,
+    stopTimeoutMs: () => {
+      const { drainDelayMs, drainTimeoutMs } = current.config.limits
+      return drainDelayMs + drainTimeoutMs + STOP_GRACE_MS
+    },
     say,
   })
   const endpoints = await supervisor.start()
@@ -48,6 +52,18 @@ export async function runWorkers(
     wire: supervisor.wire,
     ...(supervisor.fallback !== undefined && { fallback: supervisor.fallback }),
     workers,
+    async reload(next) {
+      const before = current
+      current = next
+      try {
+        return await supervisor.reload()
+      } catch (error) {
+        // Some workers may have what others could not read: all go back to what they had.
+        current = before
+        await supervisor.reload()
+        throw error
+      }
+    },
     stop: () => supervisor.stop(),
     totals() {
       // What the supervisor has recorded itself: the ends of tunnels that a crash cut.
@@ -58,10 +74,17 @@ export async function runWorkers(
   }
 }
 
-function spawn(): ChildProcess {
-  const stdio: ('ignore' | 'inherit' | 'ipc' | 'pipe')[] = ['ignore', 'ignore', 'inherit', 'ipc']
+/** @param listen sockets that this process was given are passed on, each as the descriptor that {@link passedOn} says */
+function spawn(listen: readonly ListenAddress[]): ChildProcess {
+  const stdio: ('ignore' | 'inherit' | 'ipc' | 'pipe' | number)[] = ['ignore', 'ignore', 'inherit', 'ipc']
   stdio[LINES_FD] = 'pipe'
+  for (const [index, { fd }] of listen.entries()) stdio[LINES_FD + 1 + index] = fd ?? 'ignore'
   return fork(PROGRAM, ['worker'], { stdio })
+}
+
+/** The address as a worker has it. */
+function passedOn(address: ListenAddress, index: number): ListenAddress {
+  return address.fd === undefined ? address : { ...address, fd: LINES_FD + 1 + index }
 }
 
 /**
@@ -69,6 +92,7 @@ function spawn(): ChildProcess {
  * that listens there would go unnoticed and take some of the connections.
  */
 function claim(address: ListenAddress): Promise<ListenAddress> {
+  if (address.fd !== undefined) return Promise.resolve(address)
   return new Promise((resolve, reject) => {
     const server = createServer()
     server.once('error', (error) => reject(Object.assign(error, { listen: address })))

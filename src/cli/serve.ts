@@ -3,17 +3,21 @@ import { availableParallelism } from 'node:os'
 import type { Config } from '../config/load.ts'
 import { formatListenAddress } from '../config/units.ts'
 import { createJournal } from '../audit/journal.ts'
+import type { PolicyMode } from '../policy/rules.ts'
 import { scribeOptions } from './assemble.ts'
-import { findFileProblem } from './configured-files.ts'
+import { configuredFiles, findFileProblem } from './configured-files.ts'
 import { formatBanner, formatEndpoint } from './banner.ts'
 import { EXIT, type ExitCode, type Io } from './io.ts'
+import { takeListenFds, withSockets } from './listen-fds.ts'
 import { openSinks } from './open-sinks.ts'
 import { createReporter } from './reporter.ts'
 import { runHere } from './run-here.ts'
 import { runWorkers } from './run-workers.ts'
 import type { RunningGate } from './running-gate.ts'
-import { printIssues, readConfig } from './read-config.ts'
+import { DEFAULT_CONFIG_FILE, printIssues, readConfig } from './read-config.ts'
+import { Reloader } from './reload.ts'
 import { readVersion } from './version.ts'
+import { FilesWatcher } from './watch-files.ts'
 
 export interface ServeOptions {
   readonly config?: string
@@ -39,16 +43,21 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
     io.stderr.write(`sallyport: the configuration is invalid; nothing listens\n`)
     return EXIT.usage
   }
-  const { config } = read
-  const problem = findFileProblem(config)
-  if (problem !== undefined) {
+  const listen = withSockets(read.config.listen, takeListenFds(process.env, process.pid))
+  const problem = typeof listen === 'string' ? listen : findFileProblem(read.config)
+  if (typeof listen === 'string' || problem !== undefined) {
     io.stderr.write(`sallyport: ${problem}; nothing listens\n`)
     return EXIT.usage
   }
-  const state = { policyHash: config.policy.hash, mode: config.policy.mode }
+  const config: Config = { ...read.config, listen }
+  let reloader: Reloader | undefined
+  const state = (): { policyHash: string; mode: PolicyMode } => {
+    const { hash, mode } = (reloader?.config ?? config).policy
+    return { policyHash: hash, mode }
+  }
   const reporter = createReporter(io.stderr)
   const { say } = reporter
-  const sinks = openSinks(config.audit, io.stdout, say, (event) => journal.record({ ...event, ...state }))
+  const sinks = openSinks(config.audit, io.stdout, say, (event) => journal.record({ ...event, ...state() }))
   if (!sinks) return EXIT.usage
   const journal = createJournal({ ...config.audit, ...scribeOptions(config), sinks })
   // Before anything listens: whoever sees the port open may stop us at once.
@@ -56,7 +65,7 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
   // A terminal that closes ends what runs in it; elsewhere SIGHUP asks for a reload.
   process.on('SIGHUP', () => {
     if (io.stderr.isTTY) process.kill(process.pid, 'SIGTERM')
-    else say('SIGHUP: this version cannot reload; restart it to change its configuration')
+    else void reloader?.reload('signal')
   })
   let gate: RunningGate
   const workers = config.workers === 'auto' ? availableParallelism() : config.workers
@@ -70,12 +79,20 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
     say(`${whyNotListening(error, config)}; nothing listens`)
     return EXIT.usage
   }
+  reloader = new Reloader({
+    config: read.config,
+    read: () => readConfig(file, overrides),
+    gate,
+    audit: journal,
+    say,
+  })
+  const watcher = watchConfig(file, reloader, say)
   const endpoints = gate.endpoints.map(formatEndpoint)
   journal.record({
     kind: 'gate',
     action: 'gate-started',
     message: `started on ${endpoints.join(', ')}`,
-    ...state,
+    ...state(),
     facts: {
       listen: endpoints,
       presets: config.presets,
@@ -101,6 +118,7 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
   }
 
   const signal = await signals.first
+  watcher.close()
   let hurried = false
   const again = new Promise<void>((resolve) => {
     signals.onAgain = () => {
@@ -109,14 +127,14 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
       resolve()
     }
   })
-  journal.record({ kind: 'gate', action: 'gate-draining', message: `stopping on ${signal}`, ...state })
+  journal.record({ kind: 'gate', action: 'gate-draining', message: `stopping on ${signal}`, ...state() })
   if (io.stderr.isTTY) say(`${signal}: closing when open tunnels are done; again to close now`)
   await gate.stop()
   journal.record({
     kind: 'gate',
     action: 'gate-stopped',
     message: `stopped on ${signal}`,
-    ...state,
+    ...state(),
     facts: { totals: gate.totals() },
   })
   const flushed = await Promise.race([
@@ -125,6 +143,19 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
   ])
   if (!flushed) say(`${journal.ledger.lost} audit records could not be written`)
   return hurried || !flushed ? EXIT.finding : EXIT.ok
+}
+
+/** Reloads when the configuration changes, or a file that it names. */
+function watchConfig(
+  file: string | undefined,
+  reloader: Reloader,
+  say: (text: string) => void,
+): FilesWatcher {
+  return new FilesWatcher({
+    paths: () => [file ?? DEFAULT_CONFIG_FILE, ...configuredFiles(reloader.config)],
+    onChange: () => void reloader.reload('file'),
+    onTrouble: (why) => say(`changes of files go unnoticed (${why}); send SIGHUP to reload`),
+  })
 }
 
 /** Notices SIGTERM and SIGINT from now on; the first is `first`, each later one calls `onAgain`. */

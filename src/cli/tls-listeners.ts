@@ -1,20 +1,27 @@
-/** The wires of listeners that speak TLS. */
+/** The wires of listeners that speak TLS, and their files. */
 import type { Config } from '../config/load.ts'
 import { formatListenAddress, type ListenAddress } from '../config/units.ts'
-import { createTlsWire } from '../wire/tls/wire.ts'
-import type { Wire } from '../wire/types.ts'
+import { checkTlsFiles, createTlsWire, type TlsFiles, type TlsWire } from '../wire/tls/wire.ts'
 import { ConfiguredFileError, readConfiguredFile } from './client-files.ts'
 
 /**
- * Reads the PEM files; throws {@link ConfiguredFileError} for one that is missing or wrong.
+ * Throws {@link ConfiguredFileError} for a file that is missing or wrong.
  *
  * @param reusePort several processes listen on these addresses
  */
-export function openTlsWires(
-  { listen, limits }: Config,
-  reusePort = false,
-): ReadonlyMap<ListenAddress, Wire> {
-  const wires = new Map<ListenAddress, Wire>()
+export function openTlsWires(config: Config, reusePort = false): ReadonlyMap<ListenAddress, TlsWire> {
+  const handshakeTimeoutMs = config.limits.headTimeoutMs
+  return new Map(
+    [...readTlsFiles(config)].map(([address, files]) => [
+      address,
+      createTlsWire({ ...files, handshakeTimeoutMs, reusePort }),
+    ]),
+  )
+}
+
+/** The PEM files of each listener that has some. Throws {@link ConfiguredFileError} for one that is missing or wrong. */
+export function readTlsFiles({ listen }: Pick<Config, 'listen'>): ReadonlyMap<ListenAddress, TlsFiles> {
+  const all = new Map<ListenAddress, TlsFiles>()
   for (const [index, address] of listen.entries()) {
     const { tls } = address
     if (!tls) continue
@@ -26,7 +33,7 @@ export function openTlsWires(
       ...(tls.clientCa !== undefined && { clientCa: read('clientCa', tls.clientCa) }),
     }
     try {
-      wires.set(address, createTlsWire({ ...files, handshakeTimeoutMs: limits.headTimeoutMs, reusePort }))
+      checkTlsFiles(files)
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error)
       throw new ConfiguredFileError(
@@ -34,6 +41,7 @@ export function openTlsWires(
         { cause: error },
       )
     }
+    all.set(address, files)
   }
-  return wires
+  return all
 }

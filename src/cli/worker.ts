@@ -1,10 +1,11 @@
 /** One worker of `serve` with `workers: N`: a gate that listens beside its brothers and sends its records up a pipe. */
 import { FdSink } from '../audit/sinks.ts'
 import { Journal } from '../audit/journal.ts'
-import { loadConfig } from '../config/load.ts'
+import { loadConfig, type Config } from '../config/load.ts'
 import { readBundledPresets } from '../presets/bundled.ts'
 import { chooseWire } from '../wire/choose.ts'
 import { LINES_FD, type FromWorker, type Setup, type ToWorker } from '../workers/protocol.ts'
+import { listRevoked } from '../workers/revoked-tunnels.ts'
 import { RemoteLedger } from '../workers/remote-ledger.ts'
 import { assembleParts, scribeOptions } from './assemble.ts'
 import { EXIT, type ExitCode, type Io } from './io.ts'
@@ -29,13 +30,7 @@ export async function worker(io: Io): Promise<ExitCode> {
 
   const setup = await orders.setup
   if (!setup) return EXIT.finding
-  const { text, name, overrides, nowMs } = setup
-  const result = loadConfig({ text, name, overrides, nowMs, presets: readBundledPresets() })
-  // The supervisor has read the same text without an issue.
-  if (!result.ok) throw new Error('a worker got a configuration that is invalid')
-  // The supervisor has claimed the ports; everything else of a listener is as in the text.
-  const listen = result.config.listen.map((address, index) => ({ ...address, ...setup.listen[index] }))
-  const config = { ...result.config, listen }
+  const config = readSetup(setup)
 
   const { onBug, onAcceptPaused } = createReporter(io.stderr, `sallyport[${process.pid}]`)
   const pipe = new FdSink({ name: 'the supervisor', fd: LINES_FD })
@@ -43,7 +38,16 @@ export async function worker(io: Io): Promise<ExitCode> {
   orders.onWritten = (lines, ok, accepting) => ledger.acknowledge(lines, ok, accepting)
   const journal = new Journal(scribeOptions(config), ledger)
   const { wire, fallback } = await chooseWire({ wire: config.wire, reusePort: true, onBug, onAcceptPaused })
-  const { gate } = assembleParts(config, journal, { wire, reusePort: true, onBug })
+  const parts = assembleParts(config, journal, { wire, reusePort: true, onBug })
+  const { gate } = parts
+  orders.onReload = (next) => {
+    try {
+      tell({ kind: 'reloaded', revoked: listRevoked(parts.reload(readSetup(next))) })
+    } catch (error) {
+      const problem = error instanceof Error ? error.message : String(error)
+      tell({ kind: 'reloaded', revoked: listRevoked([]), problem })
+    }
+  }
   try {
     await gate.start()
   } catch (error) {
@@ -74,12 +78,22 @@ export async function worker(io: Io): Promise<ExitCode> {
   return flushed ? EXIT.ok : EXIT.finding
 }
 
+function readSetup({ text, name, overrides, nowMs, listen }: Setup): Config {
+  const result = loadConfig({ text, name, overrides, nowMs, presets: readBundledPresets() })
+  // The supervisor has read the same text without an issue.
+  if (!result.ok) throw new Error('a worker got a configuration that is invalid')
+  // The supervisor has claimed the ports; everything else of a listener is as in the text.
+  const claimed = result.config.listen.map((address, index) => ({ ...address, ...listen[index] }))
+  return { ...result.config, listen: claimed }
+}
+
 /** What the supervisor says, in the order a worker can use it. */
 class Orders {
   readonly setup: Promise<Setup | undefined>
   /** Settles with the first order to stop. */
   readonly stop: Promise<'stop' | 'severed'>
   onWritten: (lines: number, ok: boolean, accepting: boolean) => void = () => undefined
+  onReload: (setup: Setup) => void = () => undefined
   /** Stop at once: said a second time. */
   onAgain: () => void = () => undefined
   #stopping = false
@@ -99,6 +113,9 @@ class Orders {
     switch (message.kind) {
       case 'setup':
         this.#setUp(message.setup)
+        return
+      case 'reload':
+        this.onReload(message.setup)
         return
       case 'written':
         this.onWritten(message.lines, message.ok, message.accepting)

@@ -22,6 +22,8 @@ export interface ListenAddress {
   /** Speaks TLS to its clients; paths of PEM files. With `clientCa` clients must have a certificate from it. */
   readonly tls?:
     { readonly cert: string; readonly key: string; readonly clientCa?: string | undefined } | undefined
+  /** A listening socket that the process was given: it is used, and nothing is bound. Not of the configuration. */
+  readonly fd?: number | undefined
   /** Connections from these blocks begin with a PROXY header, which names the client. */
   readonly proxyProtocol?: { readonly from: readonly AddressBlock[] } | undefined
 }

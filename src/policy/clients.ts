@@ -22,9 +22,9 @@ export interface ClientRule {
 export interface ClientFacts {
   readonly address: string
   /** A user whose password was verified. */
-  readonly user?: string
+  readonly user?: string | undefined
   /** Names of a certificate that was verified. */
-  readonly certificateNames?: readonly string[]
+  readonly certificateNames?: readonly string[] | undefined
 }
 
 export type ClientMatch =
@@ -37,6 +37,22 @@ export type ClientMatch =
 /** The rules that an address is eligible for, in order; what is left to check are users and certificates. */
 export function rulesForAddress(rules: readonly ClientRule[], address: string): readonly ClientRule[] {
   return rules.filter(({ from }) => from === undefined || inBlocks(address, from))
+}
+
+/** The policy that a client has who has proven `facts`; nothing where it would be refused or asked for more. */
+export function policyOfClient(
+  { rules, others }: { readonly rules: readonly ClientRule[]; readonly others: Policy | undefined },
+  facts: ClientFacts,
+): Policy | undefined {
+  const match = matchClient(rulesForAddress(rules, facts.address), facts)
+  switch (match.kind) {
+    case 'rule':
+      return match.rule.policy
+    case 'challenge':
+      return undefined
+    case 'other':
+      return others
+  }
 }
 
 const USER_NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._@-]{0,62}[A-Za-z0-9])?$/

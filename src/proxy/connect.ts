@@ -12,6 +12,7 @@ import { outcome, type OutcomeCode } from '../policy/reasons.ts'
 import { refusal, type Refusal } from '../policy/refusal.ts'
 import { sniCheckOf, type Policy, type SniCheck } from '../policy/rules.ts'
 import type { Connection, Endpoint, RelayLimits, Wire } from '../wire/types.ts'
+import type { Compare } from './candidate.ts'
 import { dialFirst } from './dial.ts'
 import type { Guard } from './guard.ts'
 import { hostNamesTarget } from './head.ts'
@@ -37,6 +38,8 @@ export interface Services {
   readonly clientAllowed: (address: string) => boolean
   /** Says who a client is and which policy it has; absent where all have `policy()`. */
   readonly identify: Identify | undefined
+  /** Notes what `policy.candidate` says of an attempt where it says otherwise; absent without one. */
+  readonly candidate: Compare | undefined
   readonly limits: RelayLimits & {
     readonly headTimeoutMs: number
     readonly dialTimeoutMs: number
@@ -169,6 +172,7 @@ function admit(head: WellFormed, attempt: Attempt, policy: Policy, services: Ser
     return refusal('host_mismatch')
   }
   const decision = decide(policy, authority, services.clock.wallMs())
+  services.candidate?.(attempt, authority, decision)
   if (decision.target) attempt.target = decision.target
   if (decision.kind === 'deny') return { kind: 'refusal', ...decision.denial }
   if (services.draining()) return refusal('draining')

@@ -14,6 +14,8 @@ export interface GateOptions extends GateLimits {
 
 export interface GateLimits {
   readonly maxConnections: number
+  /** How long the gate goes on as ever once it has been told to stop, for others to notice and stay away. */
+  readonly drainDelayMs: number
   readonly drainTimeoutMs: number
 }
 
@@ -24,6 +26,8 @@ export interface Gate {
   /** Connections closed without an answer: there were too many even to refuse. */
   readonly dropped: number
   readonly draining: boolean
+  /** It has been told to stop; it may still take connections, for `drainDelayMs`. */
+  readonly stopping: boolean
   /**
    * Rejects with the system's error, and the address in question as its `listen`, when an address cannot be listened
    * on; then nothing listens.
@@ -31,7 +35,7 @@ export interface Gate {
   start(): Promise<void>
   /** From the next connection on; those under way end by what they began with. Listeners stay as they are. */
   reconfigure(limits: GateLimits, services: Services): void
-  /** Stops accepting, gives tunnels `drainTimeoutMs`, closes what is left. Calling again closes at once. */
+  /** Waits `drainDelayMs`, stops accepting, gives tunnels `drainTimeoutMs`, closes what is left. Calling again closes at once. */
   stop(): Promise<void>
 }
 
@@ -75,6 +79,9 @@ export function createGate(
     },
     get draining() {
       return draining
+    },
+    get stopping() {
+      return stopping !== undefined
     },
     async start() {
       let refusedAddress: ListenAddress | undefined
@@ -187,16 +194,22 @@ export function createGate(
     return 'admitted'
   }
 
-  async function drain(): Promise<void> {
-    draining = true
-    // Set up before anything is waited for: a second stop() may come in the same breath.
-    const deadline = new Promise<void>((resolve) => {
-      const cancel = services.clock.setTimer(resolve, limits.drainTimeoutMs)
+  /** Settles after `ms` with true, or with false when somebody cannot wait. */
+  function patience(ms: number): Promise<boolean> {
+    return new Promise((resolve) => {
+      const cancel = services.clock.setTimer(() => resolve(true), ms)
       hurry = () => {
         cancel()
-        resolve()
+        resolve(false)
       }
     })
+  }
+
+  async function drain(): Promise<void> {
+    const patient = limits.drainDelayMs === 0 || (await patience(limits.drainDelayMs))
+    draining = true
+    // Set up before anything is waited for: a second stop() may come in the same breath.
+    const deadline = patience(patient ? limits.drainTimeoutMs : 0)
     await Promise.all(listeners.map((listener) => listener.close()))
     // Who has said nothing yet is asking for nothing.
     for (const connection of pending) if (!connection.spoke) connection.destroy()

@@ -36,6 +36,7 @@ export function createIdentify({ rulesFor, others, verify }: IdentifyOptions): I
       ...(names && { certificateNames: names }),
     })
     attempt.user ??= names?.[0]
+    if (names) attempt.certificateNames = names
     switch (match.kind) {
       case 'challenge':
         return refusal('credentials_missing')

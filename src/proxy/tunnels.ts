@@ -11,6 +11,8 @@ export interface Tunnel {
 export class TunnelRegistry {
   #maxPerClient: number
   #closing: CloseCode | undefined
+  /** `sinceMs`: monotonic clock; who came later was decided by the policy in force. */
+  #revoking: { readonly revoked: (attempt: Attempt) => boolean; readonly sinceMs: number } | undefined
   readonly #open = new Set<Tunnel>()
   /** By address: tunnels, and attempts on their way to one. A Map, since clients choose the keys. */
   readonly #perClient = new Map<string, number>()
@@ -24,9 +26,13 @@ export class TunnelRegistry {
     this.#maxPerClient = count
   }
 
-  /** The open tunnels for which `revoked` holds; ended with `policy_revoked` where `close` says so. */
-  revoke(revoked: (attempt: Attempt) => boolean, close: boolean): readonly Attempt[] {
+  /**
+   * The open tunnels for which `revoked` holds. Where `close` says so they end with `policy_revoked`, and so does each
+   * that was on its way already.
+   */
+  revoke(revoked: (attempt: Attempt) => boolean, close: boolean, nowMs: number): readonly Attempt[] {
     const found = [...this.#open].filter(({ attempt }) => revoked(attempt))
+    this.#revoking = close ? { revoked, sinceMs: nowMs } : undefined
     if (close) for (const { relay } of found) relay.close('policy_revoked')
     return found.map(({ attempt }) => attempt)
   }
@@ -57,6 +63,10 @@ export class TunnelRegistry {
   add(tunnel: Tunnel): void {
     this.#open.add(tunnel)
     if (this.#closing) tunnel.relay.close(this.#closing)
+    const { attempt, relay } = tunnel
+    const revoking = this.#revoking
+    if (revoking && attempt.startedMs <= revoking.sinceMs && revoking.revoked(attempt))
+      relay.close('policy_revoked')
   }
 
   remove(tunnel: Tunnel): void {

@@ -91,13 +91,19 @@ export interface Listener {
   close(): Promise<void>
 }
 
+export interface ListeningAddress {
+  /** An IP literal. */
+  readonly host: string
+  /** 0 lets the system choose. */
+  readonly port: number
+  /** A socket that listens already, as a service manager passes them on: nothing is bound, and it is the wire's now. */
+  readonly fd?: number | undefined
+}
+
 export interface Wire {
   readonly name: 'portable' | 'kernel'
   /** Rejects with the system's error (`code` EADDRINUSE, EACCES, …) when it cannot listen. */
-  listen(
-    address: { host: string; port: number },
-    onConnection: (connection: Connection) => void,
-  ): Promise<Listener>
+  listen(address: ListeningAddress, onConnection: (connection: Connection) => void): Promise<Listener>
   /** Connects to an IP literal. No name is ever resolved here. */
   dial(address: string, port: number): Dialing
   /**

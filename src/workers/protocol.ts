@@ -21,6 +21,8 @@ export interface Setup {
 
 export type ToWorker =
   | { readonly kind: 'setup'; readonly setup: Setup }
+  /** Another configuration to put in force; answered with `reloaded`. One at a time. */
+  | { readonly kind: 'reload'; readonly setup: Setup }
   /** The first `lines` lines have been dealt with; `ok`: they are written. */
   | { readonly kind: 'written'; readonly lines: number; readonly ok: boolean; readonly accepting: boolean }
   /** Once: drain. Again: at once. */
@@ -34,6 +36,24 @@ export type FromWorker =
       readonly fallback?: string
     }
   | { readonly kind: 'failed'; readonly message: string; readonly code?: string }
+  /** `problem`: a file could not be read, and all is as it was. */
+  | { readonly kind: 'reloaded'; readonly revoked: RevokedTunnels; readonly problem?: string }
   | { readonly kind: 'stopped'; readonly totals: WorkerTotals }
+
+/** Open tunnels that the policy in force would refuse. */
+export interface RevokedTunnels {
+  readonly count: number
+  /** The first of them. */
+  readonly listed: readonly RevokedTunnel[]
+}
+
+export interface RevokedTunnel {
+  /** As the tunnel's records have it in `event.id`. */
+  readonly id: string
+  /** `host:port`. */
+  readonly target: string
+  /** The client's address. */
+  readonly client: string
+}
 
 export type WorkerTotals = Totals & { readonly dropped: number }

@@ -9,7 +9,8 @@ import type { Ledger } from '../audit/ledger.ts'
 import type { AuditEvent } from '../audit/record.ts'
 import type { Clock } from '../clock.ts'
 import type { Endpoint, Wire } from '../wire/types.ts'
-import type { Setup, WorkerTotals } from './protocol.ts'
+import type { RevokedTunnels, Setup, WorkerTotals } from './protocol.ts'
+import { sumRevoked } from './revoked-tunnels.ts'
 import { WorkerProcess, type Ending } from './worker-process.ts'
 
 export interface SupervisorOptions {
@@ -21,10 +22,10 @@ export interface SupervisorOptions {
   readonly acknowledge: boolean
   readonly audit: Pick<Audit, 'record'>
   /** What every record of the gate itself carries. */
-  readonly state: Pick<Extract<AuditEvent, { kind: 'gate' }>, 'policyHash' | 'mode'>
+  readonly state: () => Pick<Extract<AuditEvent, { kind: 'gate' }>, 'policyHash' | 'mode'>
   readonly clock: Clock
   /** Milliseconds that workers have to stop in before they are killed. */
-  readonly stopTimeoutMs: number
+  readonly stopTimeoutMs: () => number
   readonly say: (text: string) => void
 }
 
@@ -81,6 +82,15 @@ export class Supervisor {
       await Promise.all(this.#places.map(({ worker }) => worker.ended))
       throw error
     }
+  }
+
+  /**
+   * Has every worker put in force what `setup` says now; one that is being started reads it anyway. Answers with the
+   * open tunnels that it would refuse. Rejects when a worker could not.
+   */
+  async reload(): Promise<RevokedTunnels> {
+    const setup = this.#options.setup()
+    return sumRevoked(await Promise.all(this.#places.map(({ worker }) => worker.reload(setup))))
   }
 
   /** Lets every worker drain; calling again closes at once. */
@@ -148,7 +158,7 @@ export class Supervisor {
       ...(recordCut && { lost: 1 }),
     }
     const message = `worker ${index + 1} ended (${how}) with ${cut.length} open tunnels`
-    audit.record({ kind: 'gate', action: 'worker-lost', message, ...state, facts })
+    audit.record({ kind: 'gate', action: 'worker-lost', message, ...state(), facts })
     say(message)
   }
 
@@ -166,7 +176,7 @@ export class Supervisor {
         () => {
           const message = `worker ${place.index + 1} was replaced`
           const facts = { worker: place.index + 1, pid: place.worker.pid }
-          audit.record({ kind: 'gate', action: 'worker-replaced', message, ...state, facts })
+          audit.record({ kind: 'gate', action: 'worker-replaced', message, ...state(), facts })
           say(message)
         },
         (error: unknown) => {
@@ -183,7 +193,7 @@ export class Supervisor {
   async #stop(): Promise<void> {
     const cancel = this.#options.clock.setTimer(() => {
       for (const { worker } of this.#places) worker.kill()
-    }, this.#options.stopTimeoutMs)
+    }, this.#options.stopTimeoutMs())
     for (const { worker } of this.#places) worker.stop()
     await Promise.all(this.#places.map(({ worker }) => worker.ended))
     cancel()

@@ -3,11 +3,20 @@ import type { ChildProcess } from 'node:child_process'
 import type { Readable } from 'node:stream'
 import type { Ledger } from '../audit/ledger.ts'
 import type { Totals } from '../audit/scribe.ts'
-import { LINES_FD, type FromWorker, type Setup, type ToWorker, type WorkerTotals } from './protocol.ts'
+import {
+  LINES_FD,
+  type FromWorker,
+  type RevokedTunnels,
+  type Setup,
+  type ToWorker,
+  type WorkerTotals,
+} from './protocol.ts'
 import { LineSplitter } from './split-lines.ts'
 import { Tally } from './tally.ts'
 
 export type Ready = Extract<FromWorker, { kind: 'ready' }>
+
+type Reloaded = Extract<FromWorker, { kind: 'reloaded' }>
 
 export interface Ending {
   /** The signal's name or the exit code. */
@@ -39,6 +48,7 @@ export class WorkerProcess {
   readonly #splitter = new LineSplitter()
   #lines = 0
   #stopped: WorkerTotals | undefined
+  #onReloaded: (answer: Reloaded) => void = () => undefined
 
   constructor(setup: Setup, options: WorkerProcessOptions) {
     this.#options = options
@@ -65,6 +75,7 @@ export class WorkerProcess {
       child.on('message', (message: FromWorker) => {
         if (message.kind === 'ready') resolve(message)
         else if (message.kind === 'stopped') this.#stopped = message.totals
+        else if (message.kind === 'reloaded') this.#onReloaded(message)
         else
           reject(
             Object.assign(new Error(message.message), message.code !== undefined && { code: message.code }),
@@ -90,6 +101,23 @@ export class WorkerProcess {
   /** Whether it has said that it stopped, in order. */
   get stopped(): boolean {
     return this.#stopped !== undefined
+  }
+
+  /**
+   * Puts another configuration in force; answers with the tunnels that it would refuse, none where the process ends
+   * meanwhile. Rejects when the worker could not, and goes on as it was.
+   */
+  async reload(setup: Setup): Promise<RevokedTunnels> {
+    const answered = new Promise<Reloaded>((resolve) => {
+      this.#onReloaded = resolve
+    })
+    // One that is being started takes it when it listens; one that cannot start has nothing to change.
+    await this.ready.catch(() => undefined)
+    this.#tell({ kind: 'reload', setup })
+    const answer = await Promise.race([answered, this.ended])
+    if (!('kind' in answer)) return { count: 0, listed: [] }
+    if (answer.problem !== undefined) throw new Error(answer.problem)
+    return answer.revoked
   }
 
   /** Once: drain. Again: at once. */

@@ -22,6 +22,10 @@ export interface Line {
 export interface Served {
   readonly child: ChildProcess
   readonly port: number
+  /** The configuration file. */
+  readonly file: string
+  /** What the file has, with other keys in place of some. */
+  readonly textWith: (config: Readonly<Record<string, unknown>>) => string
   readonly stderr: () => string
   /** The audit records so far. */
   readonly records: () => readonly Line[]
@@ -30,26 +34,34 @@ export interface Served {
   readonly end: (ms?: number) => Promise<number | NodeJS.Signals | null>
 }
 
+export interface ServeOptions {
+  /** A descriptor for the program's standard output, which then gets the records too. */
+  readonly stdout?: number
+  /** A file that is there already, and the trail that it names. */
+  readonly config?: string
+  readonly trail?: string
+}
+
 /**
  * @param config the configuration, as YAML has it; `listen` is 127.0.0.1 with a port that the system chooses
- * @param stdout a descriptor for the program's standard output, which then gets the records too
  */
 export async function serve(
   config: Readonly<Record<string, unknown>>,
-  { stdout }: { stdout?: number } = {},
+  { stdout, config: given, trail: givenTrail }: ServeOptions = {},
 ): Promise<Served> {
   const folder = mkdtempSync(join(tmpdir(), 'sallyport-served-'))
-  const [file, trail] = [join(folder, 'config.yaml'), join(folder, 'audit.ndjson')]
+  const file = given ?? join(folder, 'config.yaml')
+  const trail = givenTrail ?? join(folder, 'audit.ndjson')
   // JSON is YAML.
-  writeFileSync(
-    file,
+  const textWith = (changes: Readonly<Record<string, unknown>>): string =>
     JSON.stringify({
       listen: '127.0.0.1:0',
       admin: { listen: null },
       audit: { stdout: stdout !== undefined, file: { path: trail } },
       ...config,
-    }),
-  )
+      ...changes,
+    })
+  if (given === undefined) writeFileSync(file, textWith({}))
   const child = spawn(process.execPath, [PROGRAM, 'serve', '--config', file], {
     cwd: ROOT,
     env: {
@@ -85,6 +97,8 @@ export async function serve(
   return {
     child,
     port,
+    file,
+    textWith,
     stderr: () => stderr,
     records,
     lines,

@@ -1,6 +1,6 @@
 /** The kernel wire: Linux sockets by libc calls, one epoll in Node's own loop, splice(2) for the bytes. */
 import { dialFailure } from '../dial-failure.ts'
-import type { Connection, Dialing, DialResult, Endpoint, Listener, Wire } from '../types.ts'
+import type { Connection, Dialing, DialResult, Endpoint, Listener, ListeningAddress, Wire } from '../types.ts'
 import { KernelConnection, WATCH_BOTH, WATCH_READ } from './connection.ts'
 import {
   AF_INET6,
@@ -15,8 +15,12 @@ import {
   ENOMEM,
   EPOLLIN,
   EPOLLOUT,
+  F_SETFD,
+  F_SETFL,
+  FD_CLOEXEC,
   IPPROTO_IPV6,
   IPPROTO_TCP,
+  O_NONBLOCK,
   IPV6_V6ONLY,
   SO_ERROR,
   SO_KEEPALIVE,
@@ -33,13 +37,7 @@ import {
 import { PipePool } from './pipes.ts'
 import { Reactor, type Watcher } from './reactor.ts'
 import { KernelRelay } from './relay.ts'
-import {
-  createAddressEncoder,
-  decodeAddress,
-  MAX_SOCKADDR_BYTES,
-  type EncodeAddress,
-  type SocketAddress,
-} from './sockaddr.ts'
+import { createAddressEncoder, decodeAddress, MAX_SOCKADDR_BYTES, type EncodeAddress } from './sockaddr.ts'
 
 const BACKLOG = 4096
 /** Connections taken in one turn before the others get theirs. */
@@ -82,8 +80,7 @@ export function createKernelWire(libc: Libc, options: KernelWireOptions): Kernel
         resolve(
           new KernelListener(
             reactor,
-            encode(address.host, address.port),
-            address.host,
+            openListening(libc, encode, address, options.reusePort ?? false),
             onConnection,
             options,
           ),
@@ -122,10 +119,10 @@ class KernelListener implements Listener, Watcher {
   readonly #address = Buffer.alloc(MAX_SOCKADDR_BYTES)
   readonly #length = new Int32Array([MAX_SOCKADDR_BYTES])
 
+  /** @param fd listens already, and is the listener's from here on */
   constructor(
     reactor: Reactor,
-    { family, bytes }: SocketAddress,
-    host: string,
+    fd: number,
     onConnection: (connection: Connection) => void,
     options: KernelWireOptions,
   ) {
@@ -133,22 +130,12 @@ class KernelListener implements Listener, Watcher {
     this.#onConnection = onConnection
     this.#options = options
     const { libc } = reactor
-    const fd = libc.socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
-    if (fd < 0) throw systemError(libc, 'socket')
-    setOption(libc, fd, SOL_SOCKET, SO_REUSEADDR, 1)
-    if (options.reusePort) setOption(libc, fd, SOL_SOCKET, SO_REUSEPORT, 1)
-    if (family === AF_INET6) setOption(libc, fd, IPPROTO_IPV6, IPV6_V6ONLY, host === '::' ? 0 : 1)
     // Accepted sockets inherit these.
     setOption(libc, fd, IPPROTO_TCP, TCP_NODELAY, 1)
     setOption(libc, fd, SOL_SOCKET, SO_KEEPALIVE, 1)
     setOption(libc, fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEP_ALIVE_S)
-    if (libc.bind(fd, bytes, bytes.length) < 0 || libc.listen(fd, BACKLOG) < 0) {
-      const error = systemError(libc, 'listen')
-      libc.close(fd)
-      throw error
-    }
     libc.getsockname(fd, this.#address, this.#length)
-    this.endpoint = { address: host, port: decodeAddress(this.#address).port }
+    this.endpoint = decodeAddress(this.#address)
     // Level-triggered: what one turn leaves in the queue is announced again.
     this.#slot = reactor.add(fd, EPOLLIN, this)
   }
@@ -201,6 +188,33 @@ class KernelListener implements Listener, Watcher {
     this.#reactor.setDeadline(this.#slot, performance.now() + ACCEPT_PAUSE_MS)
     this.#options.onAcceptPaused?.(code)
   }
+}
+
+/** A socket that listens: the one that the process was given, or a new one. Throws the system's error. */
+function openListening(
+  libc: Libc,
+  encode: EncodeAddress,
+  { host, port, fd: given }: ListeningAddress,
+  reusePort: boolean,
+): number {
+  if (given !== undefined) {
+    if (libc.listen(given, BACKLOG) < 0) throw systemError(libc, 'listen')
+    libc.fcntl(given, F_SETFD, FD_CLOEXEC)
+    libc.fcntl(given, F_SETFL, O_NONBLOCK)
+    return given
+  }
+  const { family, bytes } = encode(host, port)
+  const fd = libc.socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+  if (fd < 0) throw systemError(libc, 'socket')
+  setOption(libc, fd, SOL_SOCKET, SO_REUSEADDR, 1)
+  if (reusePort) setOption(libc, fd, SOL_SOCKET, SO_REUSEPORT, 1)
+  if (family === AF_INET6) setOption(libc, fd, IPPROTO_IPV6, IPV6_V6ONLY, host === '::' ? 0 : 1)
+  if (libc.bind(fd, bytes, bytes.length) < 0 || libc.listen(fd, BACKLOG) < 0) {
+    const error = systemError(libc, 'listen')
+    libc.close(fd)
+    throw error
+  }
+  return fd
 }
 
 /** Puts a connected descriptor into the reactor, as a connection. */

@@ -1,6 +1,6 @@
 /** Listening with node:net. */
 import type { Server } from 'node:net'
-import type { Listener } from '../types.ts'
+import type { Listener, ListeningAddress } from '../types.ts'
 
 /** Waiting connections the kernel may hold while the loop is busy; the system's own maximum caps it. */
 const BACKLOG = 4096
@@ -23,12 +23,14 @@ export interface ListenOptions {
 
 export function listenOn(
   server: Server,
-  address: { host: string; port: number },
+  address: ListeningAddress,
   { reusePort = false, onAcceptPaused }: ListenOptions = {},
 ): Promise<Listener> {
   return new Promise((resolve, reject) => {
     server.once('error', reject)
-    server.listen({ host: address.host, port: address.port, backlog: BACKLOG, reusePort }, () => {
+    const where =
+      address.fd === undefined ? { host: address.host, port: address.port, reusePort } : { fd: address.fd }
+    server.listen({ ...where, backlog: BACKLOG }, () => {
       server.off('error', reject)
       // Accept errors (such as no free descriptor) concern one connection; the listener stays.
       server.on('error', (error: NodeJS.ErrnoException) => onAcceptPaused?.(error.code ?? error.message))

@@ -4,19 +4,27 @@
  */
 import { constants } from 'node:crypto'
 import { createServer as createTcpServer, Socket } from 'node:net'
-import { createServer, type TLSSocket } from 'node:tls'
+import { createSecureContext, createServer, type Server, type TLSSocket } from 'node:tls'
 import { endpoint, PortableConnection } from '../portable/connection.ts'
 import { listenOn, TCP_OPTIONS } from '../portable/listen.ts'
 import { createPortableWire } from '../portable/wire.ts'
 import type { ClientCertificate, Endpoint, Wire } from '../types.ts'
 import { certificateNames } from './certificate-names.ts'
 
-export interface TlsWireOptions {
+export interface TlsFiles {
   /** PEM: the listener's certificate and what leads to its root, and its key. */
   readonly cert: Buffer
   readonly key: Buffer
   /** PEM: clients must have a certificate from one of these. */
   readonly clientCa?: Buffer
+}
+
+export interface TlsWire extends Wire {
+  /** Other certificates, for the handshakes to come. Whether clients have to show one stays as it was. */
+  renew(files: TlsFiles): void
+}
+
+export interface TlsWireOptions extends TlsFiles {
   /** What a handshake may take. */
   readonly handshakeTimeoutMs: number
   /** Several processes listen on the address. */
@@ -29,25 +37,39 @@ const MAX_HANDSHAKES = 1024
 const MAX_HANDSHAKES_PER_CLIENT = 64
 
 /** Throws where certificate and key cannot be read, or do not belong together. */
-export function createTlsWire(options: TlsWireOptions): Wire {
-  const tls = {
-    cert: options.cert,
-    key: options.key,
+export function checkTlsFiles(files: TlsFiles): void {
+  createSecureContext(contextOf(files))
+}
+
+function contextOf({ cert, key, clientCa }: TlsFiles) {
+  return {
+    cert,
+    key,
     minVersion: 'TLSv1.2' as const,
-    handshakeTimeout: options.handshakeTimeoutMs,
-    ALPNProtocols: ['http/1.1'],
     // OpenSSL calls a resumed session verified whatever its client has shown: so each handshake is a whole one.
     secureOptions: constants.SSL_OP_NO_TICKET,
-    // Who has no certificate is told so in HTTP, and recorded; see `certificateOf`.
-    ...(options.clientCa && { ca: options.clientCa, requestCert: true, rejectUnauthorized: false }),
+    ...(clientCa && { ca: clientCa }),
   }
-  // Made once before anything listens, to find out about bad files.
-  createServer(tls)
+}
+
+export function createTlsWire(options: TlsWireOptions): TlsWire {
+  let context = contextOf(options)
+  const handshake = {
+    handshakeTimeout: options.handshakeTimeoutMs,
+    ALPNProtocols: ['http/1.1'],
+    // Who has no certificate is told so in HTTP, and recorded; see `certificateOf`.
+    ...(options.clientCa && { requestCert: true, rejectUnauthorized: false }),
+  }
+  const servers = new Set<Server>()
   return {
     ...createPortableWire(),
-    listen(address, onConnection) {
+    renew(files) {
+      context = contextOf(files)
+      for (const server of servers) server.setSecureContext(context)
+    },
+    async listen(address, onConnection) {
       const handshakes = new Handshakes()
-      const server = createServer(tls)
+      const server = createServer({ ...context, ...handshake })
       server.on('secureConnection', (socket) => {
         const remote = handshakes.end(socket)
         const certificate = options.clientCa && certificateOf(socket)
@@ -65,7 +87,15 @@ export function createTlsWire(options: TlsWireOptions): Wire {
         if (handshakes.begin(socket)) server.emit('connection', socket)
         else socket.destroy()
       })
-      return listenOn(listener, address, options)
+      const listening = await listenOn(listener, address, options)
+      servers.add(server)
+      return {
+        endpoint: listening.endpoint,
+        close() {
+          servers.delete(server)
+          return listening.close()
+        },
+      }
     },
   }
 }

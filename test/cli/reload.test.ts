@@ -1,0 +1,398 @@
+/** Reload, candidate, drain delay and passed sockets: the real program, its signals and its files. On both wires. */
+import { spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { loadConfig, type Config } from '../../src/config/load.ts'
+import { compareConfigs } from '../../src/config/compare.ts'
+import { takeListenFds, withSockets } from '../../src/cli/listen-fds.ts'
+import { readBundledPresets } from '../../src/presets/bundled.ts'
+import { until } from '../support/deadline.ts'
+import { EchoServer } from '../support/echo-server.ts'
+import { connectRequest } from '../support/lab.ts'
+import { RawClient } from '../support/raw-client.ts'
+import { serve, type Line, type Served } from '../support/served.ts'
+import { PROGRAM, ROOT } from './run.ts'
+
+const WIRES = process.platform === 'linux' ? (['portable', 'kernel'] as const) : (['portable'] as const)
+
+let origin: EchoServer
+beforeEach(async () => {
+  origin = await EchoServer.start()
+  return () => origin.close()
+})
+
+/** A policy for these hosts on the origin's port. */
+function policyFor(hosts: readonly string[], more: Readonly<Record<string, unknown>> = {}) {
+  return { presets: [], allow: hosts.map((host) => ({ host, port: origin.port })), sni: 'off', ...more }
+}
+
+function configFor(hosts: readonly string[], more: Readonly<Record<string, unknown>> = {}) {
+  return {
+    policy: policyFor(hosts),
+    dns: { hosts: Object.fromEntries(['a.test', 'b.test', 'c.test'].map((host) => [host, ['127.0.0.1']])) },
+    addresses: { allow: ['127.0.0.0/8'] },
+    ...more,
+  }
+}
+
+async function connectTo(port: number, host: string): Promise<{ status: number; client: RawClient }> {
+  const client = await RawClient.connect(port)
+  onTestFinished(() => client.destroy())
+  await client.send(connectRequest(`${host}:${origin.port}`))
+  return { status: (await client.reply()).status, client }
+}
+
+async function echoes(client: RawClient, text: string): Promise<boolean> {
+  await client.send(text)
+  return (await client.bytes(text.length)).toString() === text
+}
+
+const of = (gate: Served, action: string): readonly Line[] =>
+  gate.records().filter((record) => record.event.action === action)
+
+/** The nth record of an action, once it is there. */
+async function nth(gate: Served, action: string, count = 1): Promise<Line> {
+  await until(() => of(gate, action).length >= count, `${count} x ${action}`)
+  const record = of(gate, action)[count - 1]
+  if (!record) throw new Error(`no ${action}`)
+  return record
+}
+
+describe.each([
+  ...WIRES.map((wire) => ({ name: wire, wire, workers: 1 })),
+  ...(process.platform === 'linux' ? [{ name: 'kernel, two workers', wire: 'kernel', workers: 2 }] : []),
+])('reload ($name)', ({ wire, workers }) => {
+  const start = (config: Readonly<Record<string, unknown>>) => serve({ ...config, wire, workers })
+
+  test('on SIGHUP: new connections have the new policy, open tunnels stay, and the record says what changed', async () => {
+    const gate = await start(configFor(['a.test', 'b.test']))
+    const { client } = await connectTo(gate.port, 'a.test')
+    expect(await echoes(client, 'open')).toBe(true)
+    expect((await connectTo(gate.port, 'c.test')).status).toBe(403)
+
+    writeFileSync(gate.file, gate.textWith({ policy: policyFor(['b.test', 'c.test']) }))
+    gate.child.kill('SIGHUP')
+    const record = await nth(gate, 'gate-reloaded')
+    const [started] = gate.records()
+    expect(record.sallyport).toMatchObject({
+      previous: started?.sallyport['policy'],
+      added: [`c.test:${origin.port}`],
+      removed: [`a.test:${origin.port}`],
+      revoked: {
+        count: 1,
+        action: 'kept',
+        tunnels: [{ target: `a.test:${origin.port}`, client: '127.0.0.1', id: expect.any(String) }],
+      },
+    })
+    expect(record.sallyport['policy']).not.toBe(started?.sallyport['policy'])
+    expect((await connectTo(gate.port, 'a.test')).status).toBe(403)
+    const now = await connectTo(gate.port, 'c.test')
+    expect(now.status).toBe(200)
+    expect(await echoes(client, 'still here')).toBe(true)
+    for (const open of [client, now.client]) open.destroy()
+    gate.child.kill('SIGTERM')
+    const stopped = await nth(gate, 'gate-stopped')
+    expect(stopped.sallyport['policy']).toBe(record.sallyport['policy'])
+  })
+
+  test('onRevoke: close ends the tunnels that the new policy would refuse, and no others', async () => {
+    const gate = await start(configFor(['a.test', 'b.test']))
+    const [lost, kept] = [await connectTo(gate.port, 'a.test'), await connectTo(gate.port, 'b.test')]
+    for (const { client } of [lost, kept]) expect(await echoes(client, 'open')).toBe(true)
+    writeFileSync(gate.file, gate.textWith({ policy: policyFor(['b.test'], { onRevoke: 'close' }) }))
+    gate.child.kill('SIGHUP')
+    expect(await lost.client.ended()).toMatch(/fin|reset/)
+    expect((await nth(gate, 'gate-reloaded')).sallyport['revoked']).toMatchObject({
+      count: 1,
+      action: 'closed',
+    })
+    expect((await nth(gate, 'tunnel-closed')).event.reason).toBe('policy_revoked')
+    expect(await echoes(kept.client, 'untouched')).toBe(true)
+  })
+
+  test.each([
+    ['truncated', (text: string) => text.slice(0, text.length / 2)],
+    ['empty policy', () => 'policy: { presets: [] }'],
+    ['invalid', () => 'policy: { modes: enforce }'],
+    ['not text', () => Buffer.from([0xff, 0xfe, 0x00])],
+  ])('%s: the old policy stays, and the record says why', async (_name, spoil) => {
+    const gate = await start(configFor(['a.test']))
+    writeFileSync(gate.file, spoil(gate.textWith({})))
+    gate.child.kill('SIGHUP')
+    const record = await nth(gate, 'gate-reload-failed')
+    expect(record.sallyport['policy']).toBe(gate.records()[0]?.sallyport['policy'])
+    expect(record.sallyport['issues']).toEqual([expect.stringContaining(gate.file), ...rest(record)])
+    expect((await connectTo(gate.port, 'a.test')).status).toBe(200)
+    // And a good one is taken afterwards.
+    writeFileSync(gate.file, gate.textWith({ policy: policyFor(['b.test']) }))
+    gate.child.kill('SIGHUP')
+    await nth(gate, 'gate-reloaded')
+    expect((await connectTo(gate.port, 'b.test')).status).toBe(200)
+  })
+
+  test('unreadable: the old policy stays', async () => {
+    const gate = await start(configFor(['a.test']))
+    unlinkSync(gate.file)
+    gate.child.kill('SIGHUP')
+    const record = await nth(gate, 'gate-reload-failed')
+    expect(record.message).toContain('no such file')
+    expect((await connectTo(gate.port, 'a.test')).status).toBe(200)
+  })
+
+  test('keys that need a restart are named, and the rest is in force', async () => {
+    const gate = await start(configFor(['a.test']))
+    const changed = { policy: policyFor(['b.test']), listen: '127.0.0.1:1', audit: { record: 'denied' } }
+    writeFileSync(gate.file, gate.textWith(changed))
+    gate.child.kill('SIGHUP')
+    const record = await nth(gate, 'gate-reloaded')
+    expect(record.sallyport['restart']).toEqual(['listen', 'audit'])
+    expect((await connectTo(gate.port, 'b.test')).status).toBe(200)
+  })
+})
+
+/** The second and later issues of a record. */
+function rest(record: Line): readonly unknown[] {
+  const issues = record.sallyport['issues']
+  return Array.isArray(issues) ? issues.slice(1) : []
+}
+
+describe('a change of the file is noticed', () => {
+  test('written in place', async () => {
+    const gate = await serve(configFor(['a.test']))
+    writeFileSync(gate.file, gate.textWith({ policy: policyFor(['b.test']) }))
+    expect((await nth(gate, 'gate-reloaded')).sallyport['trigger']).toBe('file')
+    expect((await connectTo(gate.port, 'b.test')).status).toBe(200)
+  })
+
+  test('replaced by a rename, twice', async () => {
+    const gate = await serve(configFor(['a.test']))
+    for (const [count, host] of [
+      [1, 'b.test'],
+      [2, 'c.test'],
+    ] as const) {
+      writeFileSync(`${gate.file}.new`, gate.textWith({ policy: policyFor([host]) }))
+      renameSync(`${gate.file}.new`, gate.file)
+      await nth(gate, 'gate-reloaded', count)
+      expect((await connectTo(gate.port, host)).status).toBe(200)
+    }
+  })
+
+  test('the link of a Kubernetes ConfigMap is swapped, twice', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'sallyport-configmap-'))
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+    /** As the kubelet does it: a new folder, and `..data` renamed over the old link. */
+    const publish = (version: string, text: string): void => {
+      mkdirSync(join(folder, `..${version}`))
+      writeFileSync(join(folder, `..${version}`, 'sallyport.yaml'), text)
+      symlinkSync(`..${version}`, join(folder, '..data_tmp'))
+      renameSync(join(folder, '..data_tmp'), join(folder, '..data'))
+    }
+    const trail = join(folder, 'trail', 'audit.ndjson')
+    mkdirSync(join(folder, 'trail'))
+    const text = (host: string): string =>
+      JSON.stringify({
+        ...configFor([host]),
+        listen: '127.0.0.1:0',
+        admin: { listen: null },
+        audit: { stdout: false, file: { path: trail } },
+      })
+    publish('v1', text('a.test'))
+    symlinkSync('..data/sallyport.yaml', join(folder, 'sallyport.yaml'))
+    const gate = await serve({}, { config: join(folder, 'sallyport.yaml'), trail })
+    for (const [count, host] of [
+      [1, 'b.test'],
+      [2, 'c.test'],
+    ] as const) {
+      publish(`v${count + 1}`, text(host))
+      rmSync(join(folder, `..v${count}`), { recursive: true })
+      expect((await nth(gate, 'gate-reloaded', count)).sallyport['trigger']).toBe('file')
+      expect((await connectTo(gate.port, host)).status).toBe(200)
+    }
+  })
+
+  test('a file that says the same, and one that is none of ours, change nothing', async () => {
+    const gate = await serve(configFor(['a.test']))
+    writeFileSync(`${gate.file}.other`, 'x')
+    writeFileSync(gate.file, gate.textWith({}))
+    writeFileSync(gate.file, `${gate.textWith({ policy: policyFor(['b.test']) })}\n`)
+    const record = await nth(gate, 'gate-reloaded')
+    expect(record.sallyport['added']).toEqual([`b.test:${origin.port}`])
+    expect(of(gate, 'gate-reloaded')).toHaveLength(1)
+  })
+})
+
+describe('a candidate', () => {
+  test('decides beside the policy in force, and records where it differs', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'sallyport-candidate-'))
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+    const candidate = join(folder, 'next.yaml')
+    writeFileSync(candidate, JSON.stringify({ policy: policyFor(['b.test', 'c.test']) }))
+    const gate = await serve(configFor([], { policy: policyFor(['a.test', 'b.test'], { candidate }) }))
+    expect((await connectTo(gate.port, 'a.test')).status).toBe(200)
+    expect((await connectTo(gate.port, 'b.test')).status).toBe(200)
+    expect((await connectTo(gate.port, 'c.test')).status).toBe(403)
+    await nth(gate, 'tunnel-denied')
+    const [a, b] = of(gate, 'tunnel-opened')
+    const policy = expect.stringMatching(/^sha256:[0-9a-f]{64}$/)
+    expect(a?.sallyport['candidate']).toEqual({ decision: 'denied', reason: 'host_not_allowed', policy })
+    expect(b?.sallyport['candidate']).toBeUndefined()
+    const [c] = of(gate, 'tunnel-denied')
+    expect(c?.sallyport['candidate']).toEqual({ decision: 'allowed', policy })
+
+    // The candidate's own file is watched too.
+    writeFileSync(candidate, JSON.stringify({ policy: policyFor(['a.test', 'b.test', 'c.test']) }))
+    await nth(gate, 'gate-reloaded')
+    expect((await connectTo(gate.port, 'a.test')).status).toBe(200)
+    await until(() => of(gate, 'tunnel-opened').length === 3, 'the third tunnel')
+    expect(of(gate, 'tunnel-opened')[2]?.sallyport['candidate']).toBeUndefined()
+
+    writeFileSync(candidate, 'policy: { presets: [nothing] }')
+    const failed = await nth(gate, 'gate-reload-failed')
+    expect(failed.message).toContain('policy.candidate')
+  })
+})
+
+describe('limits.drainDelay', () => {
+  test('after SIGTERM the gate goes on as ever for that long; a second signal does not wait', async () => {
+    const gate = await serve(configFor(['a.test'], { limits: { drainDelay: '1h' } }))
+    gate.child.kill('SIGTERM')
+    await nth(gate, 'gate-draining')
+    expect((await connectTo(gate.port, 'a.test')).status).toBe(200)
+    gate.child.kill('SIGTERM')
+    expect(await gate.end()).toBe(1)
+  })
+
+  test('then it drains', async () => {
+    const gate = await serve(configFor(['a.test'], { limits: { drainDelay: '50ms' } }))
+    gate.child.kill('SIGTERM')
+    expect(await gate.end()).toBe(0)
+  })
+})
+
+describe.skipIf(process.platform !== 'linux')('sockets of a service manager', () => {
+  /** Holds a listening socket, as systemd does, and runs the program with it, again and again. */
+  async function activate(file: string) {
+    const server = createServer()
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const bound = server.address()
+    const handle: unknown = Reflect.get(server, '_handle')
+    const fd = typeof handle === 'object' && handle !== null ? Number(Reflect.get(handle, 'fd')) : Number.NaN
+    // Only a shell knows the process id before the program runs.
+    const once = 'echo "pid $$"; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@"'
+    const script = `while read -r _; do sh -c '${once}' "$0" "$@"; echo "ended $?"; done`
+    const args = ['-c', script, process.execPath, PROGRAM, 'serve', '--config', file]
+    const manager = spawn('sh', args, { cwd: ROOT, stdio: ['pipe', 'pipe', 'inherit', fd] })
+    let out = ''
+    manager.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
+      out += chunk
+    })
+    // From here on the shell alone has it: nobody accepts while the program does not run.
+    server.close()
+    const found = (pattern: RegExp): readonly string[] =>
+      [...out.matchAll(pattern)].map(([, text]) => text ?? '')
+    const pids = (): readonly number[] => found(/^pid (\d+)$/gm).map(Number)
+    onTestFinished(() => {
+      manager.kill('SIGKILL')
+      try {
+        process.kill(pids().at(-1) ?? 0, 'SIGKILL')
+      } catch {
+        // It has ended.
+      }
+    })
+    return {
+      port: bound !== null && typeof bound === 'object' ? bound.port : 0,
+      out: () => out,
+      run: () => manager.stdin?.write('\n'),
+      pids,
+      endings: () => found(/^ended (\d+)$/gm),
+    }
+  }
+
+  test.each([
+    ['portable', 1],
+    ['kernel', 1],
+    ['kernel', 2],
+  ] as const)('are used, and a restart loses no connection (%s, %i workers)', async (wire, workers) => {
+    const folder = mkdtempSync(join(tmpdir(), 'sallyport-fds-'))
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+    const file = join(folder, 'config.yaml')
+    const more = { wire, workers, audit: { stdout: true }, admin: { listen: null } }
+    writeFileSync(file, JSON.stringify({ ...configFor(['a.test']), ...more }))
+    const manager = await activate(file)
+    const { port } = manager
+
+    const early = connectTo(port, 'a.test')
+    manager.run()
+    const before = await early
+    expect(before.status).toBe(200)
+    expect(await echoes(before.client, 'open')).toBe(true)
+    // Who waited at the socket may be on record before the start is.
+    await until(() => manager.out().includes(`"listen":["127.0.0.1:${port}"]`), 'the start on record')
+    before.client.destroy()
+    process.kill(manager.pids()[0] ?? 0, 'SIGTERM')
+    await until(() => manager.endings().length === 1, 'the end')
+    expect(manager.endings()).toEqual(['0'])
+
+    // Nobody accepts now, and nobody is refused.
+    const waiting = connectTo(port, 'a.test')
+    manager.run()
+    const after = await waiting
+    expect(after.status).toBe(200)
+    expect(await echoes(after.client, 'open again')).toBe(true)
+  })
+})
+
+describe('passed sockets', () => {
+  test('are for the process that they are meant for, and no child of it', () => {
+    const env = (pid: string) => ({ LISTEN_PID: pid, LISTEN_FDS: '2', LISTEN_FDNAMES: 'a:b', PATH: '/bin' })
+    const mine: NodeJS.ProcessEnv = env('42')
+    expect(takeListenFds(mine, 42)).toBe(2)
+    expect(mine).toEqual({ PATH: '/bin' })
+    expect(takeListenFds(env('41'), 42)).toBe(0)
+    expect(takeListenFds({ LISTEN_PID: '42', LISTEN_FDS: 'x' }, 42)).toBe(0)
+    expect(takeListenFds({}, 42)).toBe(0)
+  })
+
+  test('go to the listeners in order, and have to be as many', () => {
+    const listen = [
+      { host: '127.0.0.1', port: 1 },
+      { host: '::1', port: 2 },
+    ]
+    expect(withSockets(listen, 0)).toBe(listen)
+    expect(withSockets(listen, 2)).toEqual([
+      { host: '127.0.0.1', port: 1, fd: 3 },
+      { host: '::1', port: 2, fd: 4 },
+    ])
+    expect(withSockets(listen, 1)).toContain('passed 1 listening sockets and `listen` has 2 entries')
+  })
+})
+
+describe('what a configuration changes', () => {
+  const config = (text: string): Config => {
+    const result = loadConfig({ text, name: 'test', presets: readBundledPresets(), nowMs: 0 })
+    if (!result.ok) throw new Error(JSON.stringify(result.issues))
+    return result.config
+  }
+
+  test('hosts of clients count, and clients with another policy are named', () => {
+    const rules = (host: string): string =>
+      `{ clients: { rules: [{ name: ci, from: [10.0.0.0/8], policy: { allow: [{ host: ${host} }] } }] } }`
+    const [before, after] = [config(rules('x.example.com')), config(rules('y.example.com'))]
+    expect(compareConfigs(before, after, before)).toEqual({
+      added: ['y.example.com:443'],
+      removed: ['x.example.com:443'],
+      clients: ['ci'],
+      restart: [],
+    })
+  })
+
+  test('a key that waits for a restart is named until it is as it was at the start', () => {
+    const [one, two] = [config('wire: portable'), config('wire: auto')]
+    expect(compareConfigs(one, two, one).restart).toEqual(['wire'])
+    expect(compareConfigs(two, two, one).restart).toEqual(['wire'])
+    expect(compareConfigs(two, one, one).restart).toEqual([])
+  })
+})
