@@ -224,6 +224,7 @@ const limits = z
     helloTimeout: positiveDuration().prefault('10s'),
     idleTimeout: positiveDuration().prefault('15m'),
     lingerTimeout: positiveDuration().prefault('30s'),
+    maxAge: duration().prefault('0s'),
     drainDelay: duration().prefault('0s'),
     drainTimeout: duration().prefault('25s'),
   })
@@ -234,6 +235,7 @@ const limits = z
     helloTimeoutMs: limits.helloTimeout,
     idleTimeoutMs: limits.idleTimeout,
     lingerTimeoutMs: limits.lingerTimeout,
+    maxAgeMs: limits.maxAge,
     drainDelayMs: limits.drainDelay,
     drainTimeoutMs: limits.drainTimeout,
   }))

@@ -332,6 +332,11 @@ export const OUTCOMES = {
     meaning: 'the proxy met an unexpected error as it joined the two sides',
     advice: 'report it with the id of this record',
   },
+  max_age: {
+    ...closed,
+    meaning: 'the tunnel was open for `limits.maxAge`',
+    advice: 'raise the limit if transfers need longer',
+  },
   policy_revoked: {
     ...closed,
     meaning: 'a reload took the host out of the policy, and `policy.onRevoke` is `close`',

@@ -44,6 +44,8 @@ export interface Services {
     readonly headTimeoutMs: number
     readonly dialTimeoutMs: number
     readonly helloTimeoutMs: number
+    /** How long a tunnel may be open, whatever flows; 0: as long as it likes. */
+    readonly maxAgeMs: number
   }
   /** Whether the gate is shutting down. */
   readonly draining: () => boolean
@@ -257,6 +259,7 @@ function relay(
     relay: wire.relay(client, upstream, limits, (code) => {
       const { bytesUp, bytesDown } = tunnel.relay
       const durationMs = clock.monotonicMs() - attempt.startedMs
+      forgetAge?.()
       tunnels.remove(tunnel)
       try {
         audit.record({ kind: 'closed', attempt, code, bytesUp, bytesDown, durationMs })
@@ -266,6 +269,8 @@ function relay(
       onEnd()
     }),
   }
+  const forgetAge =
+    limits.maxAgeMs > 0 ? clock.setTimer(() => tunnel.relay.close('max_age'), limits.maxAgeMs) : undefined
   tunnels.add(tunnel)
 }
 

@@ -102,6 +102,20 @@ describe('time', () => {
     }
   })
 
+  test('a tunnel in use is closed at limits.maxAge, and says so in its closing record', async () => {
+    const lab = await openLab()
+    const gate = await lab.gate({ limits: { maxAge: '150ms' } })
+    const client = await openTunnel(lab, gate)
+    const stream = setInterval(() => client.socket.write('still here'), 10)
+    try {
+      await client.ended()
+    } finally {
+      clearInterval(stream)
+    }
+    const [closing] = await gate.audit.waitForClosings(1)
+    expect(closing?.event.reason).toBe('max_age')
+  })
+
   test('an idle tunnel is closed and says so in its closing record', async () => {
     const lab = await openLab()
     const gate = await lab.gate({ limits: { idleTimeout: '80ms' } })
