@@ -339,6 +339,20 @@ describe('the default configuration', () => {
     expect(configOf(text)).toEqual(configOf('{}'))
   })
 
+  test('docs/configuration.md has a row for every key, and none for others', () => {
+    const known = knownKeysAt(configSchema, []).flatMap((section) => {
+      const inner = knownKeysAt(configSchema, [section])
+      return inner.length === 0 || section === 'listen' ? [section] : inner.map((key) => `${section}.${key}`)
+    })
+    const rows = readFileSync(new URL('../../docs/configuration.md', import.meta.url), 'utf8')
+    const written = [...rows.matchAll(/^\| `([A-Za-z.]+)`/gm)].map(([, key]) => key)
+    // What a listener may have is told beside `listen`; sections in reserve are one row.
+    const expected = known
+      .filter((key) => key !== 'audit.syslog')
+      .map((key) => (key.startsWith('admin.') ? 'admin' : key))
+    expect(new Set(written)).toEqual(new Set([...expected, 'tls', 'proxyProtocol']))
+  })
+
   test('shows every key that this version knows', () => {
     // Sections and keys that are reserved for a later version.
     const later = ['admin', 'audit.syslog']
