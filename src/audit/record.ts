@@ -17,6 +17,7 @@ export type GateAction =
   | 'gate-draining'
   | 'gate-stopped'
   | 'audit-recovered'
+  | 'audit-rotated'
   | 'worker-lost'
   | 'worker-replaced'
   | 'gate-reloaded'

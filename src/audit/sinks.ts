@@ -47,20 +47,30 @@ export class FdOutlet implements Outlet {
   readonly #fd: number
   /** What is left of the lines that are under way; it may start within a line. */
   #rest: Buffer | undefined
+  #restLines = 0
 
   constructor(fd: number) {
     this.#fd = fd
   }
 
+  /** Whether lines are under way: then the next `send` goes on with those, and looks at no others. */
+  get midway(): boolean {
+    return this.#rest !== undefined
+  }
+
   send(lines: readonly string[], done: (sent: Sent) => void): void {
+    if (!this.#rest) this.#restLines = lines.length
     const bytes = (this.#rest ??= Buffer.from(lines.join('')))
     fsWrite(this.#fd, bytes, (error, written) => {
       if (error) {
         done({ delivered: 0, failure: error.code ?? error.message })
         return
       }
-      this.#rest = written < bytes.length ? bytes.subarray(written) : undefined
-      done({ delivered: this.#rest ? countLines(bytes.subarray(0, written)) : lines.length })
+      const whole = written === bytes.length
+      const delivered = whole ? this.#restLines : countLines(bytes.subarray(0, written))
+      this.#rest = whole ? undefined : bytes.subarray(written)
+      this.#restLines -= delivered
+      done({ delivered })
     })
   }
 }

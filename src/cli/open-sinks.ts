@@ -1,8 +1,12 @@
 /** Opens the sinks that the configuration names, and says on standard error when one fails. */
-import { constants, openSync } from 'node:fs'
+import { constants, openSync, statSync } from 'node:fs'
+import { FileOutlet } from '../audit/file-outlet.ts'
+import { openAuditFile, type Torn } from '../audit/file-tail.ts'
 import type { AuditEvent } from '../audit/record.ts'
-import { FdSink, type AuditSink } from '../audit/sinks.ts'
+import { QueuedSink, type Outlet } from '../audit/queued-sink.ts'
+import { FdOutlet, type AuditSink } from '../audit/sinks.ts'
 import { formatTerminalLine } from '../audit/terminal.ts'
+import { systemClock } from '../clock.ts'
 import type { Config } from '../config/load.ts'
 import { wantsColor } from './io.ts'
 
@@ -12,9 +16,17 @@ const APPEND = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | con
 
 type GateEvent = Omit<Extract<AuditEvent, { kind: 'gate' }>, 'policyHash' | 'mode'>
 
+export interface OpenedSinks {
+  readonly sinks: readonly AuditSink[]
+  /** Hash of the last line of the audit file, where the chain goes on. */
+  readonly head?: string
+  /** What has to be put on record about the file as it was found. */
+  readonly found?: GateEvent
+}
+
 /**
  * @param say a line for the operator
- * @param record takes the record that a sink works again
+ * @param record takes the record that a sink works again, or has begun a new file
  * @returns nothing when a sink cannot be opened; why has been said
  */
 export function openSinks(
@@ -22,37 +34,68 @@ export function openSinks(
   stdout: NodeJS.WriteStream,
   say: (text: string) => void,
   record: (event: GateEvent) => void,
-): readonly AuditSink[] | undefined {
+): OpenedSinks | undefined {
   const promise =
     audit.onError === 'deny' ? 'no tunnel opens until it works again' : 'tunnels open unrecorded'
-  const fdSink = (name: string, fd: number, format?: (line: string) => string): AuditSink =>
-    new FdSink({
+  const queued = (name: string, outlet: Outlet, format?: (line: string) => string): AuditSink =>
+    new QueuedSink({
       name,
-      fd,
+      outlet,
       ...(format && { format }),
       onTrouble: (code) => say(`cannot write audit records to ${name}: ${code}; ${promise}`),
-      onRecovered(lost) {
+      onRecovered(lost, { after }) {
         say(`audit records go to ${name} again; ${lost} were lost`)
         const message = `writing to ${name} works again, ${lost} records were lost`
-        record({ kind: 'gate', action: 'audit-recovered', message, facts: { sink: name, lost } })
+        const facts = { sink: name, lost, ...(lost > 0 && { after }) }
+        record({ kind: 'gate', action: 'audit-recovered', message, facts })
       },
     })
   const sinks: AuditSink[] = []
   if (audit.stdout) {
     const color = wantsColor(stdout)
     const readable = (line: string): string => `${formatTerminalLine(line, color)}\n`
-    sinks.push(fdSink('standard output', STDOUT_FD, stdout.isTTY ? readable : undefined))
+    sinks.push(queued('standard output', new FdOutlet(STDOUT_FD), stdout.isTTY ? readable : undefined))
   }
-  if (audit.file) {
-    const { path } = audit.file
-    try {
-      sinks.push(fdSink(path, openSync(path, APPEND, 0o640)))
-    } catch (error) {
-      say(`cannot open audit.file ${path}: ${whyUnopened(error)}; nothing listens`)
-      return undefined
+  const { file } = audit
+  if (!file) return { sinks }
+  const { path } = file
+  try {
+    // A FIFO or a device has no end to read, and nothing to rotate.
+    if (statSync(path, { throwIfNoEntry: false })?.isFile() === false) {
+      sinks.push(queued(path, new FdOutlet(openSync(path, APPEND))))
+      return { sinks }
     }
+    const opened = openAuditFile(path)
+    const outlet = new FileOutlet(
+      {
+        ...file,
+        clock: systemClock,
+        onRotated({ former, head, removed }) {
+          const message = `the audit file goes on in a new one, the former is ${former}`
+          const facts = { sink: path, former, head, ...(removed.length > 0 && { removed }) }
+          record({ kind: 'gate', action: 'audit-rotated', message, facts })
+        },
+        onRotationFailed: (code) => say(`cannot rotate ${path}: ${code}; it grows on`),
+      },
+      opened,
+    )
+    sinks.push(queued(path, outlet))
+    const { head, torn } = opened
+    return { sinks, ...(head !== undefined && { head }), ...(torn && { found: tornEvent(path, torn) }) }
+  } catch (error) {
+    say(`cannot open audit.file ${path}: ${whyUnopened(error)}; nothing listens`)
+    return undefined
   }
-  return sinks
+}
+
+/** The process before this one ended in the middle of a line. */
+function tornEvent(path: string, torn: Torn): GateEvent {
+  return {
+    kind: 'gate',
+    action: 'audit-recovered',
+    message: `the last record of ${path} was cut off after ${torn.bytes} bytes and is lost`,
+    facts: { sink: path, lost: 1, torn },
+  }
 }
 
 function whyUnopened(error: unknown): string {
@@ -63,7 +106,7 @@ function whyUnopened(error: unknown): string {
     case 'EACCES':
     case 'EPERM':
     case 'EROFS':
-      return 'no permission to write there'
+      return 'no permission to read and write there'
     case 'EISDIR':
       return 'it is a folder'
     case 'ENXIO':

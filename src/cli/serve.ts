@@ -57,9 +57,11 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
   }
   const reporter = createReporter(io.stderr)
   const { say } = reporter
-  const sinks = openSinks(config.audit, io.stdout, say, (event) => journal.record({ ...event, ...state() }))
-  if (!sinks) return EXIT.usage
-  const journal = createJournal({ ...config.audit, ...scribeOptions(config), sinks })
+  const opened = openSinks(config.audit, io.stdout, say, (event) => journal.record({ ...event, ...state() }))
+  if (!opened) return EXIT.usage
+  const { found, ...trail } = opened
+  const journal = createJournal({ ...config.audit, ...scribeOptions(config), ...trail })
+  if (found) journal.record({ ...found, ...state() })
   // Before anything listens: whoever sees the port open may stop us at once.
   const signals = watchSignals()
   // A terminal that closes ends what runs in it; elsewhere SIGHUP asks for a reload.
@@ -77,6 +79,7 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
     }
   } catch (error) {
     say(`${whyNotListening(error, config)}; nothing listens`)
+    await journal.ledger.flush(FLUSH_TIMEOUT_MS)
     return EXIT.usage
   }
   reloader = new Reloader({
@@ -100,6 +103,7 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
       wire: gate.wire,
       ...(gate.fallback !== undefined && { wire_fallback: gate.fallback }),
       workers: gate.workers,
+      ...(trail.head !== undefined && { continues: trail.head }),
     },
   })
   for (const notice of read.notices) say(notice)

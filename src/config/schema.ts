@@ -9,7 +9,7 @@ import { parseBlock } from '../policy/addresses.ts'
 import { isUserName } from '../policy/clients.ts'
 import { parseHostPattern } from '../policy/host-pattern.ts'
 import { parseHostname } from '../policy/hostname.ts'
-import { parseDurationMs, parseListenAddress, type ListenAddress } from './units.ts'
+import { parseDurationMs, parseListenAddress, parseSizeBytes, type ListenAddress } from './units.ts'
 
 /** A text that `parse` understands; `undefined` from it becomes an issue saying what was expected. */
 function parsed<T>(parse: (text: string) => T | undefined, expected: string) {
@@ -243,14 +243,34 @@ const limits = z
 const notYet = (what: string, instead: string) =>
   z.null({ error: `${what} is not part of this version; ${instead}` })
 
-const auditFile = z.strictObject({
-  path: text(),
-  maxSize: notYet(
-    'rotation by size',
-    'leave `maxSize` out and rotate with logrotate (copytruncate)',
-  ).optional(),
-  keep: notYet('rotation', 'leave `keep` out and rotate with logrotate (copytruncate)').optional(),
-})
+const MIN_FILE_BYTES = 64 * 1024
+const auditFile = z.preprocess(
+  // A plain path is the file with nothing else said.
+  (value) => (typeof value === 'string' ? { path: value } : value),
+  z
+    .strictObject({
+      path: text(),
+      maxSize: parsed(parseSizeBytes, 'a size such as `500KiB`, `100MiB` or `1GiB`')
+        .refine((bytes) => bytes >= MIN_FILE_BYTES, { error: 'must be at least 64KiB' })
+        .nullable()
+        .default(null),
+      maxAge: positiveDuration()
+        .refine((ms) => ms >= 60_000, { error: 'must be at least 1m' })
+        .nullable()
+        .default(null),
+      keep: z
+        .union([count(), z.literal('all')], { error: 'expected a whole number from 1 up, or `all`' })
+        .default(14),
+      fsync: duration().prefault('1s'),
+    })
+    .transform(({ path, maxSize, maxAge, keep, fsync }) => ({
+      path,
+      maxSizeBytes: maxSize ?? undefined,
+      maxAgeMs: maxAge ?? undefined,
+      keep: keep === 'all' ? undefined : keep,
+      fsyncMs: fsync,
+    })),
+)
 
 const audit = z.strictObject({
   stdout: z.boolean().default(true),

@@ -14,6 +14,14 @@ export function parseDurationMs(text: string): number | undefined {
   return ms <= MAX_DURATION_MS ? ms : undefined
 }
 
+const UNIT_BYTES: Record<string, number> = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 }
+
+/** `512B`, `64KiB`, `100MiB`, `1GiB` to bytes; `undefined` when it is none of these. */
+export function parseSizeBytes(text: string): number | undefined {
+  const match = /^([0-9]{1,9})(B|KiB|MiB|GiB|TiB)$/.exec(text)
+  return match ? Number(match[1]) * (UNIT_BYTES[match[2] ?? ''] ?? Number.NaN) : undefined
+}
+
 export interface ListenAddress {
   /** An IP literal, without brackets. */
   readonly host: string

@@ -147,7 +147,11 @@ const DEFECTS: Readonly<Record<string, readonly Expected[]>> = {
     [3, 43, 'policy.allow[0].reason', /empty/],
     [5, 17, 'audit.file.path', /empty/],
   ],
-  'size-not-supported': [[4, 14, 'audit.file.maxSize', 'not part of this version']],
+  'audit-file': [
+    [4, 14, 'audit.file.maxSize', 'a size such as `500KiB`'],
+    [5, 13, 'audit.file.maxAge', 'at least 1m'],
+    [6, 11, 'audit.file.keep', 'from 1 up, or `all`'],
+  ],
 
   'sni-exception': [
     [3, 7, 'policy.allow[0]', 'say `owner` and `reason`'],

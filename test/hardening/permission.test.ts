@@ -53,7 +53,7 @@ describe.runIf(permits)('with the least grants', () => {
     },
   )
 
-  test('an audit file needs a grant of its own, for that file', async () => {
+  test('an audit file needs grants of its own, for that file', async () => {
     const lab = await openProcessLab()
     const path = join(folderForTest(), 'audit.ndjson')
     const settings = { wire: 'portable', audit: { file: { path } } }
@@ -62,7 +62,7 @@ describe.runIf(permits)('with the least grants', () => {
     )
     expect(existsSync(path)).toBe(false)
     const gate = await lab.gate(settings, {
-      nodeOptions: (file) => [...leastGrants(file), `--allow-fs-write=${path}`],
+      nodeOptions: (file) => [...leastGrants(file), `--allow-fs-read=${path}`, `--allow-fs-write=${path}`],
     })
     expect(await lab.ask(gate)).toContain(' 200 ')
     await gate.stop()

@@ -1,0 +1,37 @@
+/** Names of rotated files: `audit.ndjson` becomes `audit-20261124T112031.123Z.ndjson`, so that they sort by time. */
+import { basename, extname } from 'node:path'
+
+const STAMP = /^([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2}\.[0-9]{3}Z)/
+
+/**
+ * The name of the file that is closed now. It sorts behind all that are there, also when the clock was set back.
+ *
+ * @param former what {@link formerFiles} says
+ */
+export function nameFormer(path: string, former: readonly string[], nowMs: number): string {
+  const extension = extname(path)
+  const start = `${basename(path, extension)}-`
+  const lastMs = timeOf(former.at(-1)?.slice(start.length) ?? '')
+  const stamp = new Date(Math.max(nowMs, lastMs + 1)).toISOString().replace(/[-:]/g, '')
+  return `${start}${stamp}${extension}`
+}
+
+/** Those of `names` that are former files of this path, oldest first; also where somebody has compressed them. */
+export function formerFiles(path: string, names: readonly string[]): readonly string[] {
+  const extension = extname(path)
+  const start = `${basename(path, extension)}-`
+  return names
+    .filter((name) => {
+      const rest = name.startsWith(start) ? name.slice(start.length) : ''
+      const end = rest.replace(STAMP, '')
+      return end !== rest && ['', '.gz', '.zst', '.xz'].some((more) => end === `${extension}${more}`)
+    })
+    .toSorted()
+}
+
+function timeOf(stamp: string): number {
+  const match = STAMP.exec(stamp)
+  if (!match) return 0
+  const [, year, month, day, hour, minute, rest] = match
+  return Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${rest}`)
+}
