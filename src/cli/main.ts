@@ -1,6 +1,7 @@
 /** The command line. Returns an exit code; only `bin/` ends the process. */
 import { Command, CommanderError } from 'commander'
 import { EXIT, type ExitCode, type Io } from './io.ts'
+import type { AuditVerifyOptions } from './audit-verify.ts'
 import type { DoctorOptions } from './doctor.ts'
 import type { ExplainOptions } from './explain.ts'
 import type { PresetsOptions } from './presets.ts'
@@ -97,6 +98,18 @@ export async function main(argv: readonly string[], io: Io = process): Promise<n
     .option('--json', 'as JSON')
     .action(async (a: string, b: string, options: PresetsOptions) => {
       code = (await import('./presets.ts')).showPresetDiff(a, b, options, io)
+    })
+
+  const audit = program.command('audit').description('the audit trail')
+  audit
+    .command('verify')
+    .argument('<file...>', 'audit files, plain or gzip, oldest first')
+    .description('follow the hash chain through the files, and name the first bad record')
+    .option('--head <hash>', 'a hash that was noted before: it has to be in the chain')
+    .option('--json', 'print the verdict as JSON')
+    .action(async (files: readonly string[], options: AuditVerifyOptions) => {
+      const { auditVerify } = await import('./audit-verify.ts')
+      code = await auditVerify(files, options, io)
     })
 
   program

@@ -61,7 +61,9 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
   if (!opened) return EXIT.usage
   const { found, ...trail } = opened
   const journal = createJournal({ ...config.audit, ...scribeOptions(config), ...trail })
-  if (found) journal.record({ ...found, ...state() })
+  const recordFound = (): void => {
+    if (found) journal.record({ ...found, ...state() })
+  }
   // Before anything listens: whoever sees the port open may stop us at once.
   const signals = watchSignals()
   // A terminal that closes ends what runs in it; elsewhere SIGHUP asks for a reload.
@@ -79,6 +81,7 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
     }
   } catch (error) {
     say(`${whyNotListening(error, config)}; nothing listens`)
+    recordFound()
     await journal.ledger.flush(FLUSH_TIMEOUT_MS)
     return EXIT.usage
   }
@@ -106,6 +109,7 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
       ...(trail.head !== undefined && { continues: trail.head }),
     },
   })
+  recordFound()
   for (const notice of read.notices) say(notice)
   if (gate.fallback !== undefined)
     say(`the kernel wire is not used: ${gate.fallback}; the portable wire serves`)
