@@ -40,6 +40,11 @@ export class Journal<L extends Lines = Ledger> implements Audit {
   written(): true | Promise<boolean> {
     return this.ledger.written()
   }
+
+  /** When the gate has stopped, and before the ledger is flushed: denials that are only counted so far are recorded. */
+  flushFolds(): void {
+    this.#scribe.flushFolds()
+  }
 }
 
 /** Scribe and ledger in one process. */

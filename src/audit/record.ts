@@ -65,8 +65,8 @@ const TROUBLE: ReadonlySet<GateAction> = new Set(['audit-recovered', 'worker-los
  * with prev. Text of clients cannot contain it: inside a JSON string each of its quotes would have a backslash before it.
  */
 export const STAMP = '"sequence":0},"sallyport":{"prev":""'
-const NO_SEQUENCE = 0
-const NO_PREV = ''
+export const NO_SEQUENCE = 0
+export const NO_PREV = ''
 
 export function formatStamp(sequence: number, prev: string): string {
   return `"sequence":${sequence}},"sallyport":{"prev":"${prev}"`
@@ -258,7 +258,7 @@ function common(attempt: Attempt) {
   }
 }
 
-function destinationOf({ address }: Attempt, { kind, host, port }: NonNullable<Attempt['target']>) {
+export function destinationOf({ address }: Attempt, { kind, host, port }: NonNullable<Attempt['target']>) {
   if (kind === 'ip') return { ip: host, port }
   return { domain: host, ...(address !== undefined && { ip: address }), port }
 }
@@ -293,7 +293,7 @@ function own(attempt: Attempt) {
   }
 }
 
-function nameOf(attempt: Attempt): string {
+export function nameOf(attempt: Attempt): string {
   if (attempt.target) return authorityOf(attempt.target)
   return attempt.rawTarget === undefined || attempt.rawTarget === ''
     ? 'connection'

@@ -2,7 +2,9 @@
 import { pino } from 'pino'
 import type { Clock } from '../clock.ts'
 import { verbOf } from '../policy/refusal.ts'
-import { ECS_VERSION, toRecord, type AuditEvent } from './record.ts'
+import { foldedRecord } from './folded-record.ts'
+import { Folding, type FoldLimits } from './folding.ts'
+import { ECS_VERSION, toRecord, type AuditEvent, type AuditRecord } from './record.ts'
 
 export interface ScribeOptions {
   readonly clock: Clock
@@ -10,6 +12,8 @@ export interface ScribeOptions {
   readonly record: 'all' | 'denied'
   /** Version of the program, for `service.version`. */
   readonly version: string
+  /** When denials are counted instead of recorded one by one. Default: never. */
+  readonly fold?: FoldLimits | null | undefined
   /** What tells this gate from others, for `service.node.name`: a host, a pod, a container. */
   readonly nodeName: string
 }
@@ -20,12 +24,16 @@ export type Totals = Readonly<Record<'opened' | 'denied' | 'failed' | 'closed', 
 export class Scribe {
   readonly #record: ScribeOptions['record']
   readonly #logger: ReturnType<typeof createLogger>
+  readonly #folding: Folding | undefined
   readonly #totals = { opened: 0, denied: 0, failed: 0, closed: 0 }
 
   /** @param append takes each line, with its newline and its place for the stamp */
   constructor(options: ScribeOptions, append: (line: string) => void) {
     this.#record = options.record
     this.#logger = createLogger(options, append)
+    if (options.fold) {
+      this.#folding = new Folding(options.fold, options.clock, (fold) => this.#write(foldedRecord(fold)))
+    }
   }
 
   get totals(): Totals {
@@ -40,7 +48,18 @@ export class Scribe {
       event.kind === 'lost' ||
       (event.kind === 'opened' && !event.attempt.wouldDeny)
     if (routine && this.#record === 'denied') return
-    const { level, message, fields } = toRecord(event)
+    if (event.kind === 'refused' && verbOf(event.refusal) === 'denied') {
+      if (this.#folding?.take(event.attempt, event.refusal) === false) return
+    }
+    this.#write(toRecord(event))
+  }
+
+  /** Records what is only counted so far: before the last record, so that all of them add up. */
+  flushFolds(): void {
+    this.#folding?.flush()
+  }
+
+  #write({ level, message, fields }: AuditRecord): void {
     this.#logger[level](fields, message)
   }
 }

@@ -82,6 +82,7 @@ export function assembleGate(config: Config, seams: Seams): AssembledGate {
 export function scribeOptions(config: Config, seams: Pick<Seams, 'clock' | 'nodeName'> = {}): ScribeOptions {
   return {
     record: config.audit.record,
+    fold: config.audit.fold,
     clock: seams.clock ?? systemClock,
     version: readVersion(),
     nodeName: seams.nodeName ?? hostname(),

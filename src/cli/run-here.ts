@@ -24,7 +24,10 @@ export async function runHere(
     workers: 1,
     // Inside a promise, so that a failure is a rejection.
     reload: async (next) => listRevoked(parts.reload(next.config)),
-    stop: () => gate.stop(),
+    async stop() {
+      await gate.stop()
+      journal.flushFolds()
+    },
     totals: () => ({ ...journal.totals, dropped: gate.dropped }),
   }
 }

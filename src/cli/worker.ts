@@ -73,6 +73,7 @@ export async function worker(io: Io): Promise<ExitCode> {
     void gate.stop()
   }
   await gate.stop()
+  journal.flushFolds()
   const flushed = await pipe.flush(FLUSH_TIMEOUT_MS)
   tell({ kind: 'stopped', totals: { ...journal.totals, dropped: gate.dropped } })
   return flushed ? EXIT.ok : EXIT.finding

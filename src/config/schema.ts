@@ -277,6 +277,11 @@ const audit = z.strictObject({
   file: auditFile.nullable().default(null),
   syslog: notYet('syslog', 'write to standard output and let the service manager forward it').default(null),
   record: z.enum(['all', 'denied']).default('all'),
+  fold: z
+    .strictObject({ above: count().default(10), within: positiveDuration().prefault('10s') })
+    .transform(({ above, within }) => ({ above, withinMs: within }))
+    .nullable()
+    .prefault({}),
   onError: z.enum(['deny', 'continue']).default('deny'),
 })
 

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { AuditLog } from './audit-log.ts'
+import { withEveryDenial } from './every-denial.ts'
 import { until, within } from './deadline.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
@@ -66,7 +67,7 @@ export class GateProcess {
     const file = join(folder, 'sallyport.yaml')
     const wire = settings['wire'] ?? wireUnderTest()
     // JSON is YAML.
-    await writeFile(file, JSON.stringify({ listen: '127.0.0.1:0', ...settings, wire }))
+    await writeFile(file, JSON.stringify(withEveryDenial({ listen: '127.0.0.1:0', ...settings, wire })))
     const args = [...nodeOptions(file), PROGRAM, 'serve', '--config', file]
     const child = spawn(
       descriptors === undefined ? process.execPath : 'sh',

@@ -2,6 +2,7 @@
 import { createGate, loadConfig, type AssembledGate, type Config, type Seams } from '../../src/index.ts'
 import { readBundledPresets } from '../../src/presets/bundled.ts'
 import { AuditLog } from './audit-log.ts'
+import { withEveryDenial } from './every-denial.ts'
 import { within } from './deadline.ts'
 import { testWire } from './test-wire.ts'
 
@@ -24,7 +25,7 @@ export async function startGate(
   settings: Readonly<Record<string, unknown>>,
   { adapt, ...seams }: TestGateOptions = {},
 ): Promise<TestGate> {
-  const config = parseSettings({ listen: '127.0.0.1:0', ...settings })
+  const config = parseSettings(withEveryDenial({ listen: '127.0.0.1:0', ...settings }))
   const audit = new AuditLog()
   const bugs: unknown[] = []
   const parts = createGate(adapt?.(config) ?? config, {
