@@ -36,12 +36,16 @@ const REST_MS = 6000
 /** What the records say, counted as they come: there are too many to keep. */
 class Ledger {
   readonly actions = new Map<string, number>()
+  /** Each for itself, or folded with others of its kind. */
+  denials = 0
   last = 0
   gaps = 0
 
   read(line: string): void {
     // By text: parsing each line would load the machine more than the gate does.
     const action = /"action":"([a-z-]+)"/.exec(line)?.[1] ?? 'none'
+    const folded = action === 'denials-folded' ? Number(/"count":([0-9]+)/.exec(line)?.[1]) : 0
+    this.denials += action === 'tunnel-denied' || action === 'tunnel-failed' ? 1 : folded
     this.actions.set(action, (this.actions.get(action) ?? 0) + 1)
     const sequence = Number(/"sequence":([0-9]+)/.exec(line)?.[1])
     if (this.last !== 0 && sequence !== this.last + 1) this.gaps += 1
@@ -111,14 +115,14 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
     const exit = await gate.stop()
     const { counts } = load
     const opened = ledger.count('tunnel-opened')
-    const decisions = opened + ledger.count('tunnel-denied', 'tunnel-failed')
+    const decisions = opened + ledger.denials
     const findings: Finding[] = [
       ...judgeGrowth(samples),
       ...judgeRest(before, after),
       check(
-        'every CONNECT has one decision record',
+        'every CONNECT is on record once',
         decisions === counts.connects,
-        `${counts.connects} CONNECTs, ${decisions} records`,
+        `${counts.connects} CONNECTs, ${decisions} decisions`,
       ),
       check(
         'every tunnel has one closing record',
@@ -130,6 +134,11 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
         'every byte came back',
         counts.errors.length === 0,
         `${(counts.bytes / 2 ** 30).toFixed(2)} GiB, ${counts.errors.length} errors ${counts.errors.slice(0, 3).join('; ')}`,
+      ),
+      check(
+        'every SIGHUP reloaded',
+        ledger.count('gate-reloaded') === reloads,
+        `${reloads} SIGHUPs, ${ledger.count('gate-reloaded')} reloads`,
       ),
       check(
         'the process lives, and ends well',
