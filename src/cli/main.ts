@@ -5,6 +5,7 @@ import type { AuditVerifyOptions } from './audit-verify.ts'
 import type { DoctorOptions } from './doctor.ts'
 import type { ExplainOptions } from './explain.ts'
 import type { PresetsOptions } from './presets.ts'
+import type { RenderCommand } from './render.ts'
 import type { ServeOptions } from './serve.ts'
 import { readVersion } from './version.ts'
 
@@ -72,6 +73,23 @@ export async function main(argv: readonly string[], io: Io = process): Promise<n
     .action(async (hosts: readonly string[], options: DoctorOptions) => {
       const { doctor } = await import('./doctor.ts')
       code = await doctor(hosts, options, io)
+    })
+  program
+    .command('render')
+    .argument('[target]', 'for what; without it, the targets are listed')
+    .description('write the same policy for another system: nftables, squid, cilium, a change request, …')
+    .option('-c, --config <file>', 'configuration (default: the bundled one)')
+    .option('--allow <host>', 'as for serve', collect)
+    .option('--client <address|name>', 'as for explain')
+    .option(
+      '--redirect <uid|all>',
+      'nftables, iptables: send the TLS of this user to the transparent listener',
+    )
+    .option('--gate-uid <uid>', 'nftables, iptables: the user the gate runs as (default: 65532)')
+    .option('--transparent <address>', 'where the transparent listener is (default: 127.0.0.1:3129)')
+    .action(async (target: string | undefined, options: RenderCommand) => {
+      const { render } = await import('./render.ts')
+      code = render(target, options, io)
     })
 
   const presets = program.command('presets').description('the dated host lists that ship with the program')

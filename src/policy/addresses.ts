@@ -69,6 +69,31 @@ const PROHIBITED_IPV6: readonly NamedBlock[] = table([
 ])
 
 const GLOBAL_UNICAST_IPV6 = block('2000::/3')
+const IPV6_OUTSIDE_GLOBAL_UNICAST: readonly string[] =
+  '::/96 64:ff9b::/96 64:ff9b:1::/48 100::/8 200::/7 400::/6 800::/5 1000::/4 4000::/2 8000::/1'.split(' ')
+
+/**
+ * What may never be dialled, for other systems that have to be told in blocks; none lies in another. Outside 2000::/3
+ * that is all of IPv6 but the v4-mapped block, which many of them take for IPv4 itself.
+ */
+export function prohibitedBlocks(): {
+  readonly ipv4: readonly string[]
+  /** Inside 2000::/3. */
+  readonly ipv6: readonly string[]
+  /** Outside 2000::/3. */
+  readonly ipv6Outside: readonly string[]
+} {
+  const inside = PROHIBITED_IPV6.filter((entry) => contains(GLOBAL_UNICAST_IPV6, entry.address))
+  const widest = inside.filter(
+    ({ prefixLength, address }) =>
+      !inside.some((other) => other.prefixLength < prefixLength && contains(other, address)),
+  )
+  return {
+    ipv4: PROHIBITED_IPV4.map(({ text }) => text),
+    ipv6: widest.map(({ text }) => text),
+    ipv6Outside: IPV6_OUTSIDE_GLOBAL_UNICAST,
+  }
+}
 
 /**
  * Classifies one address.
