@@ -8,7 +8,7 @@ import { startService } from './service.ts'
  * dockerd writes /etc/docker/key.json, /opt/containerd and /run/docker whatever its flags say, and would use a
  * containerd it finds in /run. In a mount namespace of its own it gets empty ones, which vanish with it.
  */
-const insideItsOwnMounts = `
+export const insideItsOwnMounts = `
 for folder in /etc/docker /opt /run; do
   if [ -d $folder ]; then mount -t tmpfs none $folder || exit 1; fi
 done

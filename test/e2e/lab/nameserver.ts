@@ -18,9 +18,13 @@ export interface Nameserver {
   queries: () => string[]
 }
 
-/** dnsmasq on loopback: it answers what it is given, NXDOMAIN to all else, and asks nobody. */
-export const startNameserver = async (scope: Scope, answers: readonly Answer[]): Promise<Nameserver> => {
-  const port = await freePort()
+/** dnsmasq, on loopback if nothing else is said: it answers what it is given, NXDOMAIN to all else, and asks nobody. */
+export const startNameserver = async (
+  scope: Scope,
+  answers: readonly Answer[],
+  listen = '127.0.0.1',
+): Promise<Nameserver> => {
+  const port = await freePort(listen)
   const records = answers.flatMap(({ name, address, ttl, via }) =>
     via === undefined
       ? [`--host-record=${name},${address},${ttl}`]
@@ -35,7 +39,7 @@ export const startNameserver = async (scope: Scope, answers: readonly Answer[]):
       '--pid-file',
       '--user=root',
       `--port=${port}`,
-      '--listen-address=127.0.0.1',
+      `--listen-address=${listen}`,
       '--bind-interfaces',
       '--no-resolv',
       '--no-hosts',
@@ -46,11 +50,11 @@ export const startNameserver = async (scope: Scope, answers: readonly Answer[]):
       ...records,
     ],
     env: tidyEnv(scope.folder),
-    ready: () => accepts(port),
+    ready: () => accepts(port, listen),
   })
   const queries = (): string[] =>
     [...service.stderr().matchAll(/ query\[([A-Z]+)\] (\S+) from /g)].map(
       ([, type, name]) => `${type} ${name}`,
     )
-  return { address: `127.0.0.1:${port}`, queries }
+  return { address: `${listen}:${port}`, queries }
 }
