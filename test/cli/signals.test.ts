@@ -162,18 +162,22 @@ describe('a reader of standard output and standard error that dies', () => {
 })
 
 describe('SIGHUP without a terminal', () => {
-  test('says that it cannot reload, and the gate goes on', async () => {
+  test('reloads, and the gate goes on', async () => {
     const gate = await serve({})
     gate.child.kill('SIGHUP')
     await until(() => gate.stderr() !== '', 'a word on standard error')
-    expect(gate.stderr()).toBe(
-      'sallyport: SIGHUP: this version cannot reload; restart it to change its configuration\n',
-    )
+    expect(gate.stderr()).toBe('sallyport: reloaded, the same policy\n')
     expect(await ask(gate.port, 'example.com:443')).toMatch(DENIED)
     gate.child.kill('SIGTERM')
     expect(await gate.end(END_MS)).toBe(0)
     await until(() => gate.stdout().includes('gate-stopped'), 'the last record')
-    expect(actions(gate.stdout())).toEqual(['gate-started', 'tunnel-denied', 'gate-draining', 'gate-stopped'])
+    expect(actions(gate.stdout())).toEqual([
+      'gate-started',
+      'gate-reloaded',
+      'tunnel-denied',
+      'gate-draining',
+      'gate-stopped',
+    ])
   })
 })
 
