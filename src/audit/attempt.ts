@@ -28,6 +28,8 @@ export interface Attempt {
   /** The load balancer that passed it on, where one did. */
   readonly via?: Endpoint | undefined
   readonly startedMs: number
+  /** It came by a transparent listener: there was no CONNECT, and its ClientHello names the host. */
+  readonly transparent?: boolean
   /** The policy under which it was decided. */
   policyHash: string
   mode: PolicyMode

@@ -271,6 +271,7 @@ function own(attempt: Attempt) {
     policy: attempt.policyHash,
     mode: attempt.mode,
     ...(clientRule !== undefined && { client: clientRule }),
+    ...(attempt.transparent && { listener: 'transparent' }),
     // The 200 is out, and the server name was not looked at.
     ...(attempt.tlsExpected === false && { sni: 'off' }),
     ...(via && { via: { ip: via.address, port: via.port } }),

@@ -19,6 +19,7 @@ import { createCandidate, type Compare } from '../proxy/candidate.ts'
 import type { Services } from '../proxy/connect.ts'
 import { createGate, type Gate, type GateLimits } from '../proxy/gate.ts'
 import { createGuard } from '../proxy/guard.ts'
+import { createLoopGuard } from '../proxy/loop-guard.ts'
 import { createIdentify, type Identify } from '../proxy/identify.ts'
 import { isRevoked } from '../proxy/revoked.ts'
 import { createVerifier } from '../proxy/verify-password.ts'
@@ -115,6 +116,7 @@ export function assembleParts(config: Config, audit: Audit, seams: Omit<Seams, '
         listeners: () => self.endpoints,
         ...(seams.ownAddresses && { ownAddresses: seams.ownAddresses }),
       }),
+      isLoop: createLoopGuard(),
       audit,
       tunnels,
       nextId,

@@ -13,10 +13,12 @@ import type { ConfigIssue } from './issue.ts'
 import { formatPath, locate } from './locate.ts'
 import { buildClientRules, buildPolicy, checkPresets, type PolicySource, type Report } from './policies.ts'
 import { configSchema, presetNames, type Settings } from './schema.ts'
-import { parseListenAddress } from './units.ts'
+import { parseListenAddress, type ListenAddress } from './units.ts'
 
 /** The whole configuration, frozen; `policy` is compiled, the rest is as in the file with defaults filled in. */
-export type Config = Readonly<Omit<Settings, 'policy' | 'clients'>> & {
+export type Config = Readonly<Omit<Settings, 'policy' | 'clients' | 'transparent'>> & {
+  /** Every listener; those of `transparent` come last. */
+  readonly listen: readonly ListenAddress[]
   readonly policy: Policy
   readonly onRevoke: Settings['policy']['onRevoke']
   /** The file of the policy to come, as written. */
@@ -113,10 +115,11 @@ export function loadConfig(source: ConfigSource): ConfigResult {
     report(['audit', 'stdout'], 'records would go nowhere; turn on `audit.stdout`, or name an `audit.file`')
   }
   if (issues.length > 0) return { ok: false, issues: byPlace(issues) }
-  const { policy: writtenPolicy, ...rest } = settings
+  const { policy: writtenPolicy, transparent, ...rest } = settings
+  const redirected = transparent.map(({ host, port }): ListenAddress => ({ host, port, transparent: true }))
   const config: Config = {
     ...rest,
-    ...overrides.listen,
+    listen: [...(overrides.listen ?? settings.listen), ...redirected],
     clients: { ...settings.clients, rules },
     policy,
     presets: writtenPolicy.presets,
@@ -129,11 +132,11 @@ export function loadConfig(source: ConfigSource): ConfigResult {
 function parseOverrides(
   overrides: ConfigOverrides,
   issues: ConfigIssue[],
-): { listen: Pick<Settings, 'listen'> | undefined; allow: readonly Rule[] } {
-  let listen: Pick<Settings, 'listen'> | undefined
+): { listen: readonly ListenAddress[] | undefined; allow: readonly Rule[] } {
+  let listen: readonly ListenAddress[] | undefined
   if (overrides.listen !== undefined) {
     const address = parseListenAddress(overrides.listen)
-    if (address) listen = { listen: [address] }
+    if (address) listen = [address]
     else
       issues.push({
         source: '--listen',

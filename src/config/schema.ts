@@ -296,6 +296,12 @@ export const configSchema = z.strictObject({
         .min(1, { error: 'list at least one address' }),
     )
     .prefault('127.0.0.1:3128'),
+  transparent: z
+    .preprocess(
+      (value) => (typeof value === 'string' ? [value] : value),
+      z.array(listenAddress, { error: 'expected an address such as `127.0.0.1:3129`, or a list of them' }),
+    )
+    .prefault([]),
   admin: z.strictObject({ listen: listenAddress.nullable().prefault('127.0.0.1:9128') }).prefault({}),
   policy: policy.prefault({}),
   clients: clients.prefault({}),

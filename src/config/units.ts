@@ -34,6 +34,8 @@ export interface ListenAddress {
   readonly fd?: number | undefined
   /** Connections from these blocks begin with a PROXY header, which names the client. */
   readonly proxyProtocol?: { readonly from: readonly AddressBlock[] } | undefined
+  /** Serves raw TLS that was redirected here; its ClientHello names the host. */
+  readonly transparent?: true
 }
 
 /** `127.0.0.1:3128`, `[::1]:3128` or `localhost:3128` (which is 127.0.0.1). */

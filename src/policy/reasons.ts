@@ -45,6 +45,8 @@ const limit = {
   status: 503,
   proxyError: 'connection_limit_reached',
   retry: 'transient',
+  // On a transparent listener there is no HTTP to say it in.
+  alert: 'internal_error',
 } as const
 /** Denied by the ClientHello: the 200 is out, so the answer is an alert. */
 const hello = { action: 'tunnel-denied', status: null, proxyError: null, retry: 'policy' } as const
@@ -227,6 +229,12 @@ export const OUTCOMES = {
     alert: 'decode_error',
     meaning: 'the ClientHello is larger than 16 KiB',
     advice: 'look at what speaks through this tunnel',
+  },
+  redirect_loop: {
+    ...hello,
+    alert: 'internal_error',
+    meaning: 'this is traffic of the proxy itself, redirected back to its transparent listener',
+    advice: 'leave the user that the proxy runs as out of the redirection',
   },
 
   too_many_connections: {

@@ -13,13 +13,15 @@ import { refusal, type Refusal } from '../policy/refusal.ts'
 import { sniCheckOf, type Policy, type SniCheck } from '../policy/rules.ts'
 import type { Connection, Endpoint, RelayLimits, Wire } from '../wire/types.ts'
 import type { Compare } from './candidate.ts'
-import { dialFirst } from './dial.ts'
 import type { Guard } from './guard.ts'
 import { hostNamesTarget } from './head.ts'
 import type { Identify } from './identify.ts'
 import { checkClientHello } from './hello.ts'
 import { proveAddress } from './ip-proof.ts'
-import { readHead, type WellFormed } from './read-head.ts'
+import type { LoopGuard } from './loop-guard.ts'
+import { reach } from './reach.ts'
+import { readHead, type Request } from './read-head.ts'
+import { readTransparent } from './read-transparent.ts'
 import { ESTABLISHED, formatAlert, formatReply } from './refuse.ts'
 import type { Tunnel, TunnelRegistry } from './tunnels.ts'
 
@@ -31,6 +33,8 @@ export interface Services {
   readonly policy: () => Policy
   readonly resolve: Resolve
   readonly guard: Guard
+  /** Recognizes the gate's own traffic on a transparent listener. */
+  readonly isLoop: LoopGuard
   readonly audit: Audit
   readonly tunnels: TunnelRegistry
   readonly nextId: () => string
@@ -56,6 +60,9 @@ export interface Services {
 /** What the gate says of a connection that it has accepted. */
 export type Admission = 'admitted' | 'stranger' | 'too_many_connections' | 'too_many_tunnels'
 
+/** How a connection says where it wants to go: by a CONNECT request, or by its ClientHello alone. */
+export type Front = 'connect' | 'transparent'
+
 /** How long a refused client may take to read its reply and close. */
 const REFUSAL_LINGER_MS = 2000
 
@@ -67,6 +74,7 @@ type Step<T> = T | Refusal
  *
  * @param admission whether the gate has a place for it, and if not, why
  * @param source the client, where a load balancer has named another than the one that is connected
+ * @param front what the listener that accepted it serves
  */
 export async function serveConnection(
   client: Connection,
@@ -74,6 +82,7 @@ export async function serveConnection(
   admission: Admission | Refusal,
   onEnd: () => void,
   source: Endpoint = client.remote,
+  front: Front = 'connect',
 ): Promise<void> {
   const policy = services.policy()
   const attempt: Attempt = {
@@ -83,6 +92,8 @@ export async function serveConnection(
     startedMs: services.clock.monotonicMs(),
     policyHash: policy.hash,
     mode: policy.mode,
+    // Nothing was asked in HTTP, so nothing is answered in it.
+    ...(front === 'transparent' && { transparent: true, established: true, tlsExpected: true }),
   }
   let end: Refusal | 'silent' | 'relaying' | 'ended'
   try {
@@ -119,7 +130,8 @@ async function openTunnel(
   admission: 'admitted' | 'stranger',
   onEnd: () => void,
 ): Promise<Refusal | 'silent' | 'relaying' | 'ended'> {
-  const head = await readHead(client, attempt, admission, services)
+  const read = attempt.transparent ? readTransparent : readHead
+  const head = await read(client, attempt, admission, services)
   if (head === 'silent' || head.kind === 'refusal') return head
 
   const identified = services.identify?.(client, head, attempt) ?? common
@@ -139,10 +151,10 @@ async function openTunnel(
       const denied = await proveAddress(client, target, attempt, policy, services)
       if (denied) return denied
     }
-    const reached = await connectTo(target, client, attempt, services)
+    const reached = await reach(target, client, attempt, services)
     if (reached.kind === 'refusal') return reached
     upstream = reached.connection
-    if (!unproven) {
+    if (!attempt.established) {
       establish(client, attempt, sniCheckOf(policy, attempt.rule))
       const denied = await checkFirstBytes(client, target, attempt, services)
       if (denied) return denied
@@ -163,7 +175,7 @@ async function openTunnel(
 }
 
 /** Decides on the request alone: nothing is resolved before this allows it. */
-function admit(head: WellFormed, attempt: Attempt, policy: Policy, services: Services): Step<Target> {
+function admit(head: Request, attempt: Attempt, policy: Policy, services: Services): Step<Target> {
   const authority = parseAuthority(head.target)
   if (
     authority.kind !== 'malformed' &&
@@ -182,46 +194,6 @@ function admit(head: WellFormed, attempt: Attempt, policy: Policy, services: Ser
   if (decision.kind === 'allow') attempt.rule = decision.rule
   else if (decision.kind === 'report') attempt.wouldDeny = { kind: 'refusal', ...decision.denial }
   return decision.target
-}
-
-interface Upstream {
-  readonly kind: 'upstream'
-  readonly connection: Connection
-}
-
-/** Resolves, guards and dials: what is dialled is an address that passed, never a name. */
-async function connectTo(
-  target: Target,
-  client: Connection,
-  attempt: Attempt,
-  { clock, resolve, guard, wire, limits }: Services,
-): Promise<Step<Upstream>> {
-  let addresses: readonly string[] = [target.host]
-  if (target.kind === 'name') {
-    const known = resolve(target.host)
-    const resolution = known instanceof Promise ? await Promise.race([known, client.gone]) : known
-    if (!resolution) return refusal('client_gone', { detail: 'during DNS' })
-    if (resolution.kind === 'failed') {
-      return refusal(resolution.code, resolution.detail === undefined ? {} : { detail: resolution.detail })
-    }
-    attempt.dns = resolution.evidence
-    addresses = resolution.evidence.answers
-  }
-  const prohibited = guard(addresses, target.port)
-  if (prohibited) return prohibited
-
-  const dialled = await dialFirst(addresses, target.port, {
-    wire,
-    clock,
-    timeoutMs: limits.dialTimeoutMs,
-    client,
-  })
-  if (dialled.kind === 'aborted') return refusal('client_gone', { detail: 'during the dial' })
-  attempt.tries = dialled.tries
-  if (dialled.kind === 'failed')
-    return refusal(dialled.code, { detail: `tried ${addresses.slice(0, 3).join(' ')}` })
-  attempt.address = dialled.address
-  return { kind: 'upstream', connection: dialled.connection }
 }
 
 /** The 200: from here on a refusal is an alert, or silence where what flows need not be TLS. */

@@ -4,7 +4,7 @@ import type { ListenAddress } from '../config/units.ts'
 import { inBlocks, type AddressBlock } from '../policy/addresses.ts'
 import type { Refusal } from '../policy/refusal.ts'
 import { readProxyHeader } from './read-proxy-header.ts'
-import { serveConnection, type Admission, type Services } from './connect.ts'
+import { serveConnection, type Admission, type Front, type Services } from './connect.ts'
 
 export interface GateOptions extends GateLimits {
   readonly listen: readonly ListenAddress[]
@@ -93,7 +93,8 @@ export function createGate(
           const from = address.proxyProtocol?.from
           const take = from
             ? (connection: Connection) => acceptBehind(connection, own(), from)
-            : (connection: Connection) => accept(connection, own())
+            : (connection: Connection) =>
+                accept(connection, own(), connection.remote, address.transparent ? 'transparent' : 'connect')
           listeners.push(await (wire ?? services.wire).listen(address, take))
         }
       } catch (error) {
@@ -165,7 +166,12 @@ export function createGate(
     }).then(() => pending.delete(connection))
   }
 
-  function accept(connection: Connection, own: Services, source = connection.remote): void {
+  function accept(
+    connection: Connection,
+    own: Services,
+    source = connection.remote,
+    front: Front = 'connect',
+  ): void {
     const client = source.address
     const admission = admit(client)
     if (admission === 'dropped') {
@@ -182,7 +188,9 @@ export function createGate(
       if (admission === 'admitted') services.tunnels.release(client)
       if (connections === 0) onIdle()
     }
-    void serveConnection(connection, own, admission, ended, source).then(() => pending.delete(connection))
+    void serveConnection(connection, own, admission, ended, source, front).then(() =>
+      pending.delete(connection),
+    )
   }
 
   /** Takes the client's place when there is one. */

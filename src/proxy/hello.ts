@@ -23,14 +23,16 @@ export async function checkClientHello(
 /**
  * Reads the ClientHello and puts its bytes back for the relay. Answers with its server name in canonical spelling, or
  * with a refusal. What the hello offered is noted on the attempt.
+ *
+ * @param parser keeps the bytes that were read
  */
 export async function readServerName(
   client: Connection,
   attempt: Attempt,
   timeoutMs: number,
   clock: Clock,
+  parser = new ClientHelloParser(),
 ): Promise<string | Refusal> {
-  const parser = new ClientHelloParser()
   const deadline = clock.monotonicMs() + timeoutMs
   const verdict = await readHello(client, parser, () => deadline - clock.monotonicMs())
   client.unread(parser.bytes)

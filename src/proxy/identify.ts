@@ -6,7 +6,7 @@ import { refusal, type Refusal } from '../policy/refusal.ts'
 import type { Policy } from '../policy/rules.ts'
 import type { Connection } from '../wire/types.ts'
 import { parseBasic } from './basic.ts'
-import type { ConnectHead } from './head.ts'
+import type { Request } from './read-head.ts'
 import type { PasswordVerdict, VerifyPassword } from './verify-password.ts'
 
 export interface IdentifyOptions {
@@ -24,7 +24,7 @@ export interface IdentifyOptions {
  */
 export type Identify = (
   client: Connection,
-  head: ConnectHead,
+  head: Request,
   attempt: Attempt,
 ) => Policy | Refusal | Promise<Policy | Refusal>
 
@@ -67,7 +67,7 @@ export function createIdentify({ rulesFor, others, verify }: IdentifyOptions): I
   }
   function identify(
     client: Connection,
-    head: ConnectHead,
+    head: Request,
     attempt: Attempt,
   ): Policy | Refusal | Promise<Policy | Refusal> {
     const problem = client.certificate?.problem
@@ -89,7 +89,7 @@ export function createIdentify({ rulesFor, others, verify }: IdentifyOptions): I
 }
 
 /** Notes under which policy the attempt goes on; a refused one says what it wanted. */
-function settled(result: Policy | Refusal, head: ConnectHead, attempt: Attempt): Policy | Refusal {
+function settled(result: Policy | Refusal, head: Request, attempt: Attempt): Policy | Refusal {
   if ('kind' in result) {
     const authority = parseAuthority(head.target)
     if (authority.kind !== 'malformed') {

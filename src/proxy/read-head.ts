@@ -5,10 +5,18 @@ import { refusal, type Refusal } from '../policy/refusal.ts'
 import type { Connection } from '../wire/types.ts'
 import { HeadParser, type ConnectHead } from './head.ts'
 
-/** What a client outside `clients.allow` has for its head: it is only read to be recorded. */
-const STRANGER_HEAD_MS = 1000
+/** What a client outside `clients.allow` has for its first words: they are only read to be recorded. */
+export const STRANGER_MS = 1000
 
-export type WellFormed = ConnectHead & { readonly rest: Buffer }
+/** What a front makes of a connection's first bytes. */
+export interface Request {
+  readonly kind: 'connect' | 'request'
+  /** Authority form, one character for each byte received. */
+  readonly target: string
+  /** The Host field, where there is one. */
+  readonly host?: string | undefined
+  readonly proxyAuthorization?: ConnectHead['proxyAuthorization']
+}
 
 /** Reads until the head is whole. A connection that never said a word ("silent") is no attempt at all. */
 export async function readHead(
@@ -16,11 +24,11 @@ export async function readHead(
   attempt: Attempt,
   admission: 'admitted' | 'stranger',
   { clock, limits }: { readonly clock: Clock; readonly limits: { readonly headTimeoutMs: number } },
-): Promise<WellFormed | Refusal | 'silent'> {
+): Promise<Request | Refusal | 'silent'> {
   const parser = new HeadParser()
   const stranger = admission === 'stranger'
   const deadline =
-    attempt.startedMs + (stranger ? Math.min(STRANGER_HEAD_MS, limits.headTimeoutMs) : limits.headTimeoutMs)
+    attempt.startedMs + (stranger ? Math.min(STRANGER_MS, limits.headTimeoutMs) : limits.headTimeoutMs)
   // A stranger is refused as one, whatever is wrong with the request besides; its target is worth recording.
   const refused = (why: Refusal): Refusal =>
     stranger ? refusal('client_not_allowed', { detail: `from ${attempt.client.address}` }) : why

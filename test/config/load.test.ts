@@ -46,7 +46,7 @@ type Expected = readonly [
 ]
 
 const DEFECTS: Readonly<Record<string, readonly Expected[]>> = {
-  'unknown-key': [[3, 1, 'allowlist', 'unknown key; known here: listen, admin, policy']],
+  'unknown-key': [[3, 1, 'allowlist', 'unknown key; known here: listen, transparent, admin, policy']],
   'misspelt-section': [[1, 1, 'polcy', 'did you mean `policy`?']],
   'misspelt-rule-key': [[3, 24, 'policy.allow[0].prot', 'did you mean `port`?']],
   'misspelt-nested-key': [[3, 3, 'limits.idleTimout', 'did you mean `idleTimeout`?']],

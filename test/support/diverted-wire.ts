@@ -48,6 +48,11 @@ export class DivertedWire implements Wire {
     }
   }
 
+  /** Dials without a detour. */
+  direct(address: string, port: number): Dialing {
+    return this.#inner.dial(address, port)
+  }
+
   relay(...args: Parameters<Wire['relay']>): Relay {
     return this.#inner.relay(...args)
   }
