@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander'
 import { EXIT, type ExitCode, type Io } from './io.ts'
 import type { AuditVerifyOptions } from './audit-verify.ts'
 import type { DoctorOptions } from './doctor.ts'
+import type { FirewallOptions } from './firewall.ts'
 import type { ExplainOptions } from './explain.ts'
 import type { PresetsOptions } from './presets.ts'
 import type { RenderCommand } from './render.ts'
@@ -90,6 +91,36 @@ export async function main(argv: readonly string[], io: Io = process): Promise<n
     .action(async (target: string | undefined, options: RenderCommand) => {
       const { render } = await import('./render.ts')
       code = render(target, options, io)
+    })
+
+  const packetFilter = program
+    .command('firewall')
+    .description('the same policy as a packet filter, with the addresses that DNS gives now')
+  packetFilter
+    .command('nftables')
+    .description(
+      'a table of nftables; settings come from `firewall` in the configuration, and from the options',
+    )
+    .option('-c, --config <file>', 'configuration (default: the bundled one)')
+    .option('--allow <host>', 'as for serve', collect)
+    .option('--print', 'show the rules, and load nothing (the default)')
+    .option('--apply', 'load them, with the addresses of now')
+    .option('--watch', 'load them, and keep them equal to DNS until stopped')
+    .option('--remove', 'take the table away')
+    .option(
+      '--user <name>',
+      'filter only what this user sends (default: all that this machine sends)',
+      collect,
+    )
+    .option('--interface <name>', 'filter what comes in there to be passed on', collect)
+    .option('--resolver <address>', 'one more DNS server that may be asked', collect)
+    .option('--ingress <what>', 'related: drop new connections from outside, too (default: any)')
+    .option('--grace <duration>', 'how long an address stays after its TTL (default: 60s)')
+    .option('--log', "write dropped packets to the kernel's log")
+    .option('--table <name>', 'the name of the table (default: sallyport)')
+    .action(async (options: FirewallOptions) => {
+      const { firewall } = await import('./firewall.ts')
+      code = await firewall(options, io)
     })
 
   const presets = program.command('presets').description('the dated host lists that ship with the program')

@@ -240,6 +240,53 @@ const limits = z
     drainTimeoutMs: limits.drainTimeout,
   }))
 
+export const firewallSchema = z.preprocess(
+  (value) => (value === 'nftables' ? { type: value } : value),
+  z
+    .strictObject(
+      {
+        type: z.literal('nftables', { error: 'expected `nftables`; there is no other' }),
+        table: z
+          .string()
+          .regex(/^[A-Za-z][A-Za-z0-9_]{0,31}$/, { error: 'expected a name of letters, digits and _' })
+          .default('sallyport'),
+        users: z
+          .array(
+            z.union([
+              z.int().min(0).transform(String),
+              z.string().regex(/^(?:[A-Za-z_][A-Za-z0-9_.-]{0,31}|[0-9]{1,10})$/, {
+                error: 'expected the name or the number of a user',
+              }),
+            ]),
+          )
+          .default([]),
+        interfaces: z
+          .array(
+            z.string().regex(/^[A-Za-z0-9_.:@-]{1,15}\*?$/, {
+              error: 'expected the name of a network interface such as `docker0`, or `br-*`',
+            }),
+          )
+          .default([]),
+        resolvers: z.array(dnsServer).default([]),
+        ingress: z.enum(['any', 'related']).default('any'),
+        grace: positiveDuration().prefault('60s'),
+        log: z.boolean().default(false),
+      },
+      { error: 'expected `nftables`, or `{ type: nftables, users: …, interfaces: … }`' },
+    )
+    .refine(
+      ({ users, interfaces, ingress }) => ingress === 'any' || users.length === 0 || interfaces.length > 0,
+      {
+        error: '`ingress: related` has no meaning for users; leave it out, or name `interfaces`',
+      },
+    )
+    .transform(({ grace, ...rest }) => ({ ...rest, graceMs: grace })),
+)
+
+/** What `firewall: nftables` stands for. */
+export const FIREWALL_DEFAULTS = firewallSchema.parse('nftables')
+export type FirewallConfig = z.output<typeof firewallSchema>
+
 const notYet = (what: string, instead: string) =>
   z.null({ error: `${what} is not part of this version; ${instead}` })
 
@@ -306,6 +353,7 @@ export const configSchema = z.strictObject({
   policy: policy.prefault({}),
   clients: clients.prefault({}),
   dns: dns.prefault({}),
+  firewall: firewallSchema.nullable().default(null),
   addresses: z.strictObject({ allow: z.array(narrowCidr).default([]) }).prefault({}),
   limits: limits.prefault({}),
   audit: audit.prefault({}),

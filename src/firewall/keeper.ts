@@ -1,0 +1,147 @@
+/**
+ * Keeps one table: puts it there, lets addresses in, and puts all of it back when somebody has flushed it. Transactions
+ * run one after another, and what comes while one runs goes together in the next.
+ */
+import type { Clock } from '../clock.ts'
+import { NftError, type RunNft } from './nft.ts'
+import {
+  formatElements,
+  formatRemoval,
+  formatReplacement,
+  formatTable,
+  stampOf,
+  type Element,
+  type Ruleset,
+} from './ruleset.ts'
+
+export interface KeeperOptions {
+  readonly nft: RunNft
+  readonly clock: Clock
+  readonly ruleset: Ruleset
+}
+
+/** The same answer, looked at again, is not worth a transaction. */
+const SLACK_MS = 250
+
+export class Keeper {
+  readonly #nft: RunNft
+  readonly #clock: Clock
+  readonly #ruleset: Ruleset
+  /** When each element leaves the set, by this process's clock; a little early. */
+  readonly #until = new Map<string, { readonly element: Element; readonly untilMs: number }>()
+  #next: Element[] = []
+  #coming: Promise<void> | undefined
+  #running: Promise<unknown> = Promise.resolve()
+
+  constructor({ nft, clock, ruleset }: KeeperOptions) {
+    this.#nft = nft
+    this.#clock = clock
+    this.#ruleset = ruleset
+  }
+
+  /** Puts the table there with these elements, in one transaction. One of the same policy and settings keeps its own. */
+  install(elements: readonly Element[] = []): Promise<void> {
+    return this.#inTurn(async () => this.#transact(await this.#tableScript(), elements))
+  }
+
+  /** Settles when every element is in the kernel for at least as long as it says; none is ever shortened. */
+  admit(elements: readonly Element[]): Promise<void> {
+    const now = this.#clock.monotonicMs()
+    const more = elements.filter((element) => {
+      const known = this.#until.get(keyOf(element))
+      return !known || known.untilMs + SLACK_MS < now + element.timeoutMs
+    })
+    if (more.length === 0) return Promise.resolve()
+    this.#next.push(...more)
+    this.#coming ??= this.#inTurn(() => {
+      const batch = longest(this.#next)
+      this.#next = []
+      this.#coming = undefined
+      return this.#send(batch)
+    })
+    return this.#coming
+  }
+
+  /** Looks whether the table is still there, of this policy, and puts it back if not. Answers whether it had to. */
+  mend(): Promise<boolean> {
+    return this.#inTurn(async () => {
+      if (await this.#isThere()) return false
+      await this.#restore()
+      return true
+    })
+  }
+
+  /** Takes the table away, and with it every trace. */
+  remove(): Promise<void> {
+    return this.#inTurn(async () => {
+      await this.#nft(['-f', '-'], `${formatRemoval(this.#ruleset.table)}\n`)
+      this.#until.clear()
+    })
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#running.then(work)
+    this.#running = done.catch(() => undefined)
+    return done
+  }
+
+  async #send(elements: readonly Element[]): Promise<void> {
+    try {
+      await this.#transact('', elements)
+    } catch (error) {
+      if (!(error instanceof NftError)) throw error
+      // Somebody has taken the table away, most likely.
+      await this.#restore(elements)
+    }
+  }
+
+  /** The table and everything that has to be in it. */
+  async #restore(more: readonly Element[] = []): Promise<void> {
+    const now = this.#clock.monotonicMs()
+    const known = [...this.#until.values()].flatMap(({ element, untilMs }) =>
+      untilMs > now ? [{ ...element, timeoutMs: untilMs - now }] : [],
+    )
+    await this.#transact(await this.#tableScript(), longest([...known, ...more]))
+  }
+
+  async #transact(script: string, elements: readonly Element[]): Promise<void> {
+    const now = this.#clock.monotonicMs()
+    const text = [script, formatElements(this.#ruleset.table, elements)].filter(Boolean).join('\n')
+    if (text === '') return
+    await this.#nft(['-f', '-'], `${text}\n`)
+    for (const [key, { untilMs }] of this.#until) if (untilMs <= now) this.#until.delete(key)
+    for (const element of elements) {
+      this.#until.set(keyOf(element), { element, untilMs: now + element.timeoutMs })
+    }
+  }
+
+  async #tableScript(): Promise<string> {
+    return (await this.#isThere()) ? formatTable(this.#ruleset) : formatReplacement(this.#ruleset)
+  }
+
+  async #isThere(): Promise<boolean> {
+    const { table } = this.#ruleset
+    try {
+      const listing = await this.#nft(['-t', 'list', 'table', 'inet', table])
+      return listing.includes(`chain ${stampOf(this.#ruleset)} {`)
+    } catch (error) {
+      // Listing fails without a table; what else is wrong shows when it is written.
+      if (error instanceof NftError) return false
+      throw error
+    }
+  }
+}
+
+function keyOf({ address, port }: Element): string {
+  return `${address} ${port}`
+}
+
+/** Each address and port once, with the longest of its lifetimes. */
+export function longest(elements: readonly Element[]): readonly Element[] {
+  const found = new Map<string, Element>()
+  for (const element of elements) {
+    const key = keyOf(element)
+    if ((found.get(key)?.timeoutMs ?? 0) < element.timeoutMs) found.set(key, element)
+  }
+  return [...found.values()]
+}

@@ -1,0 +1,44 @@
+/** The nftables rules that send TLS to a transparent listener, as text for `nft -f -`. Pure. */
+import { setOf } from './set-of.ts'
+
+export interface Redirection {
+  readonly table: string
+  /** Port of the transparent listener on this machine. */
+  readonly port: number
+  /** Whose own connections are redirected. */
+  readonly users: readonly string[]
+  /** Connections that come in from there to be passed on are redirected. */
+  readonly interfaces: readonly string[]
+  /** The users that are left alone: the gate's own first of all, whose dials would come back to it. */
+  readonly exempt: readonly string[]
+}
+
+/** Replaces whatever table has this name; as one transaction no connection slips through. */
+export function formatRedirection({ table, port, users, interfaces, exempt }: Redirection): string {
+  const redirect = `tcp dport 443 redirect to :${port}`
+  return [
+    `add table inet ${table}`,
+    `delete table inet ${table}`,
+    `table inet ${table} {`,
+    ...(users.length === 0
+      ? []
+      : [
+          '  chain output {',
+          '    type nat hook output priority dstnat; policy accept;',
+          ...(exempt.length > 0 ? [`    meta skuid ${setOf(exempt)} accept`] : []),
+          // A service of this machine itself is reached as before.
+          '    oifname "lo" accept',
+          `    meta skuid ${setOf(users)} ${redirect}`,
+          '  }',
+        ]),
+    ...(interfaces.length === 0
+      ? []
+      : [
+          '  chain prerouting {',
+          '    type nat hook prerouting priority dstnat; policy accept;',
+          `    iifname ${setOf(interfaces)} ${redirect}`,
+          '  }',
+        ]),
+    '}',
+  ].join('\n')
+}

@@ -1,0 +1,79 @@
+/** Asks for every host again when its TTL ends, for as long as it runs, and lets in what the answer says. */
+import type { Clock } from '../clock.ts'
+import { elementsOf, type HostAddresses } from './look-up.ts'
+import type { Element } from './ruleset.ts'
+
+export interface WatchOptions {
+  readonly hosts: ReadonlyMap<string, readonly number[]>
+  readonly lookUp: (host: string, ports: readonly number[]) => Promise<HostAddresses>
+  readonly admit: (elements: readonly Element[]) => Promise<void>
+  readonly clock: Clock
+  readonly graceMs: number
+  /** Told when a host's addresses change, or cannot be had. */
+  readonly say: (text: string) => void
+}
+
+/**
+ * A TTL is in whole seconds, rounded down by caches: an answer may come once more at its end. Until the new one is in,
+ * a client's first packet to it is dropped, and TCP sends it again after a second.
+ */
+const SOONEST_MS = 500
+const FIRST_RETRY_MS = 1000
+const LONGEST_RETRY_MS = 30_000
+
+/** @param first what is known already, so that nothing is asked twice at the start */
+export function watchHosts(options: WatchOptions, first: ReadonlyMap<string, HostAddresses>): () => void {
+  const timers = new Map<string, () => void>()
+  const said = new Map<string, string>()
+  let stopped = false
+
+  function sayOnce(host: string, text: string): void {
+    if (said.get(host) === text) return
+    said.set(host, text)
+    options.say(`${host}: ${text}`)
+  }
+
+  function again(host: string, ports: readonly number[], afterMs: number, retryMs: number): void {
+    if (stopped) return
+    timers.set(
+      host,
+      options.clock.setTimer(() => void ask(host, ports, retryMs), afterMs),
+    )
+  }
+
+  async function ask(host: string, ports: readonly number[], retryMs: number): Promise<void> {
+    const found = await options.lookUp(host, ports)
+    if (!stopped) await take(host, ports, found, retryMs)
+  }
+
+  async function take(
+    host: string,
+    ports: readonly number[],
+    found: HostAddresses,
+    retryMs: number,
+  ): Promise<void> {
+    const later = Math.min(retryMs * 2, LONGEST_RETRY_MS)
+    if (found.kind === 'none') {
+      sayOnce(host, `${found.why}; what is let in stays until its time is over`)
+      again(host, ports, retryMs, later)
+      return
+    }
+    try {
+      await options.admit(elementsOf(found, ports, options.graceMs))
+      sayOnce(host, found.addresses.toSorted().join(', '))
+      again(host, ports, Math.max(found.lifeMs, SOONEST_MS), FIRST_RETRY_MS)
+    } catch (error) {
+      sayOnce(host, error instanceof Error ? error.message : String(error))
+      again(host, ports, retryMs, later)
+    }
+  }
+
+  for (const [host, ports] of options.hosts) {
+    const found = first.get(host)
+    void (found ? take(host, ports, found, FIRST_RETRY_MS) : ask(host, ports, FIRST_RETRY_MS))
+  }
+  return () => {
+    stopped = true
+    for (const cancel of timers.values()) cancel()
+  }
+}
