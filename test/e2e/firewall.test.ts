@@ -1,0 +1,231 @@
+/** `sallyport firewall nftables` on a machine of its own, with a name server that changes its answers every other second. */
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { gateConfig, node, root, sallyport, writeConfig } from './lab/gate.ts'
+import { needing } from './lab/needs.ts'
+import { addressesOutside, OUTSIDE_BLOCKS, startOutside, TTL_SECONDS } from './lab/outside.ts'
+import type { Outside } from './lab/outside.ts'
+import { Scope } from './lab/scope.ts'
+import type { Finished } from './lab/programs.ts'
+import { tidyEnv } from './lab/programs.ts'
+import type { Service } from './lab/service.ts'
+import { eventually, within } from './lab/wait.ts'
+
+const lab = await needing({
+  linux: true,
+  root: true,
+  programs: ['ip', 'nft', 'dnsmasq', 'openssl', 'curl', 'setpriv'],
+})
+const HOST = 'cgr.dev'
+const GRACE = '1s'
+const [[one], [two, twoSix], [never]] = [addressesOutside(1), addressesOutside(2), addressesOutside(9)]
+const at = (address: string): string[] => ['--resolve', `${HOST}:443:${address}`]
+const URL_OF_HOST = `https://${HOST}/`
+
+describe.skipIf(lab.missing)(`sallyport firewall nftables${lab.because}`, () => {
+  const scope = new Scope()
+  let outside: Outside
+  let config: string
+  let before: string
+
+  beforeAll(async () => {
+    outside = await startOutside(scope, HOST)
+    config = writeConfig(
+      scope,
+      gateConfig(3128, outside.nameserver, {
+        policy: { presets: [], allow: [{ host: HOST }] },
+        addresses: { allow: OUTSIDE_BLOCKS },
+        firewall: { type: 'nftables', grace: GRACE },
+      }),
+    )
+    before = await outside.ruleset()
+  })
+  afterAll(() => scope.close())
+  afterEach(async () => {
+    await firewall('--remove')
+    const left = await outside.ruleset()
+    if (left !== before) throw new Error(`--remove left a trace:\n${left}`)
+  })
+
+  const firewall = (...args: string[]): Promise<Finished> =>
+    outside.inside(node, [sallyport, 'firewall', 'nftables', '--config', config, ...args], { cwd: root })
+
+  const watch = (): Promise<Service> =>
+    outside.startInside({
+      name: 'the watch',
+      command: node,
+      args: [sallyport, 'firewall', 'nftables', '--watch', '--config', config],
+      cwd: root,
+      env: tidyEnv(scope.folder),
+      ready: ({ stderr }) => stderr().includes(`${HOST}: `),
+    })
+
+  test('--apply lets out to the addresses of now, and to nothing else; twice changes nothing', async () => {
+    await outside.rotate(HOST, [one])
+    expect(await outside.fetch(URL_OF_HOST, ...at(never))).toBe(never)
+
+    expect(await firewall('--apply', '--grace', '60s')).toMatchObject({ code: 0, stdout: '' })
+    expect(await outside.fetch(URL_OF_HOST)).toBe(one)
+    expect(await outside.fetch(URL_OF_HOST, ...at(never))).toBeUndefined()
+    expect((await outside.inside('nft', ['list', 'counter', 'inet', 'sallyport', 'dropped'])).stdout).toMatch(
+      /packets [1-9]/,
+    )
+    expect(await outside.fetch(`http://${one}:80/`)).toBeUndefined()
+
+    const counted = async (): Promise<string> =>
+      (await outside.inside('nft', ['list', 'table', 'inet', 'sallyport'])).stdout.replace(/expires \w+/g, '')
+    const first = await counted()
+    expect((await firewall('--apply', '--grace', '60s')).code).toBe(0)
+    expect(await counted()).toBe(first)
+  })
+
+  test('a rotated address is reachable before use, and not any more after its time; a download survives', async () => {
+    await outside.rotate(HOST, [one])
+    const service = await watch()
+    expect(await outside.fetch(URL_OF_HOST)).toBe(one)
+    const pieces = 160
+    const download = outside.inside('curl', [
+      '-sS',
+      '--cacert',
+      outside.authority.file,
+      '-o',
+      scope.path('download'),
+      ...at(one),
+      '-w',
+      '%{size_download}',
+      `${URL_OF_HOST}drip/${pieces}/50`,
+    ])
+
+    await outside.rotate(HOST, [two, twoSix])
+    // By name, as the name server says it now: whatever the watch knows yet.
+    for (let time = 0; time < 5; time += 1) {
+      expect([two, twoSix, one]).toContain(await outside.fetch(URL_OF_HOST))
+    }
+    await eventually('the end of the old address', 20_000, async () => {
+      const listed = (await outside.inside('nft', ['list', 'set', 'inet', 'sallyport', 'allowed4'])).stdout
+      return listed.includes(two) && !listed.includes(`${one} `)
+    })
+    expect(await outside.fetch(URL_OF_HOST, ...at(one))).toBeUndefined()
+    expect(await outside.fetch(URL_OF_HOST, ...at(two))).toBe(two)
+    expect(await outside.fetch(URL_OF_HOST, ...at(`[${twoSix}]`))).toBe(twoSix)
+    expect(await within('end of the download', 30_000, download)).toMatchObject({
+      code: 0,
+      stdout: String(pieces * 16_384),
+    })
+
+    // Long after the first TTL, what is current is still let in.
+    await new Promise((resolve) => {
+      setTimeout(resolve, TTL_SECONDS * 1000 + 1500)
+    })
+    expect(await outside.fetch(URL_OF_HOST)).toMatch(/^(198\.51\.100\.2|2001:db8:77::2)$/)
+    expect(await service.stop()).toMatchObject({ code: 0 })
+    expect(service.stderr()).toContain('the table inet sallyport stays')
+    await eventually('the end of every address', 10_000, async () => {
+      const { stdout } = await outside.inside('nft', ['list', 'set', 'inet', 'sallyport', 'allowed4'])
+      return !stdout.includes('elements')
+    })
+    expect(await outside.fetch(URL_OF_HOST)).toBeUndefined()
+  })
+
+  test('--watch puts back a table that somebody has flushed', async () => {
+    await outside.rotate(HOST, [one])
+    const service = await watch()
+    await outside.inside('nft', ['flush', 'ruleset'])
+    expect(await outside.fetch(URL_OF_HOST, ...at(never))).toBe(never)
+    await eventually('the table again', 30_000, async () => (await outside.ruleset()).includes('allowed4'))
+    expect(await outside.fetch(URL_OF_HOST)).toBe(one)
+    expect(await outside.fetch(URL_OF_HOST, ...at(never))).toBeUndefined()
+    await service.stop()
+  })
+
+  test('filters one user only, where one is named', async () => {
+    await outside.rotate(HOST, [one])
+    expect((await firewall('--apply', '--user', '65533')).code).toBe(0)
+    expect(await outside.fetch(URL_OF_HOST, ...at(never))).toBe(never)
+    const asUser = (address: string): Promise<Finished> =>
+      outside.inside('setpriv', [
+        '--reuid=65533',
+        '--clear-groups',
+        'curl',
+        '-sk',
+        '--connect-timeout',
+        '2',
+        ...at(address),
+        URL_OF_HOST,
+      ])
+    expect((await asUser(never)).code).not.toBe(0)
+    expect((await asUser(one)).code).toBe(0)
+  })
+
+  test('--print shows rules that nft takes as they are, and changes nothing', async () => {
+    await outside.rotate(HOST, [one, twoSix])
+    const printed = await firewall('--print', '--interface', 'wire', '--ingress', 'related', '--log')
+    expect(printed).toMatchObject({ code: 0, stderr: '' })
+    expect(await outside.ruleset()).toBe(before)
+    expect(printed.stdout).toContain(`${one} . 443 timeout 3s`)
+    expect(printed.stdout).toContain(`${twoSix} . 443 timeout 3s`)
+    expect(await outside.inside('nft', ['-c', '-f', '-'], { input: printed.stdout })).toMatchObject({
+      code: 0,
+    })
+  })
+
+  describe('says what is wrong, and changes nothing', () => {
+    test('without permission', async () => {
+      await outside.rotate(HOST, [one])
+      const { code, stderr } = await outside.inside(
+        'setpriv',
+        [
+          '--bounding-set=-net_admin',
+          '--inh-caps=-net_admin',
+          node,
+          sallyport,
+          'firewall',
+          'nftables',
+          '--apply',
+          '--config',
+          config,
+        ],
+        { cwd: root },
+      )
+      expect({ code, stderr }).toMatchObject({ code: 2, stderr: expect.stringMatching(/CAP_NET_ADMIN/) })
+      expect(await outside.ruleset()).toBe(before)
+    })
+
+    test('without nft', async () => {
+      await outside.rotate(HOST, [one])
+      const { code, stderr } = await outside.inside(
+        'unshare',
+        [
+          '--mount',
+          'sh',
+          '-c',
+          'mount -t tmpfs none /usr/sbin && PATH=/nonexistent exec "$@"',
+          'sh',
+          node,
+          sallyport,
+          'firewall',
+          'nftables',
+          '--apply',
+          '--config',
+          config,
+        ],
+        { cwd: root },
+      )
+      expect({ code, stderr }).toMatchObject({ code: 2, stderr: expect.stringMatching(/no nft program/) })
+    })
+
+    test('where no host has an address', async () => {
+      await outside.rotate(HOST, [])
+      const { code, stderr } = await firewall('--apply')
+      expect(code).toBe(1)
+      expect(stderr).toMatch(/nothing was changed/)
+      expect(await outside.ruleset()).toBe(before)
+    })
+
+    test('with a user that does not exist', async () => {
+      await outside.rotate(HOST, [one])
+      const { code, stderr } = await firewall('--apply', '--user', 'nosuchuser')
+      expect({ code, stderr }).toMatchObject({ code: 2, stderr: expect.stringMatching(/no such user/) })
+      expect(await outside.ruleset()).toBe(before)
+    })
+  })
+})
