@@ -15,6 +15,7 @@ import type { Policy } from '../policy/rules.ts'
 import { DnsCache } from '../dns/cache.ts'
 import { createQuery, type Query } from '../dns/query.ts'
 import { createResolver } from '../dns/resolver.ts'
+import { createAdmission, type AdmitElements } from '../firewall/admission.ts'
 import { createCandidate, type Compare } from '../proxy/candidate.ts'
 import type { Services } from '../proxy/connect.ts'
 import { createGate, type Gate, type GateLimits } from '../proxy/gate.ts'
@@ -48,6 +49,8 @@ export interface Seams {
   readonly nodeName?: string
   /** Several processes share the listening addresses. Default: no. */
   readonly reusePort?: boolean
+  /** Puts addresses into the packet filter; needed where the configuration has a `firewall`. */
+  readonly admit?: AdmitElements | undefined
   /** Unexpected errors. Default: a warning of the process. */
   readonly onBug?: (error: unknown) => void
 }
@@ -100,6 +103,11 @@ export function assembleParts(config: Config, audit: Audit, seams: Omit<Seams, '
   const onBug =
     seams.onBug ?? ((error) => process.emitWarning(error instanceof Error ? error : String(error)))
   const openCache = ({ dns }: Config): DnsCache => new DnsCache(seams.query ?? createQuery(dns), clock, dns)
+  // It lasts as long as the process, whatever a reload says.
+  const firewall = config.firewall ?? undefined
+  const { admit } = seams
+  if (firewall && !admit) throw new TypeError('`firewall` needs somebody who keeps the filter: bring `admit`')
+  if (firewall && admit) renewInUse(tunnels, admit, firewall.graceMs, clock)
   let current = config
   let cache = openCache(config)
 
@@ -123,6 +131,16 @@ export function assembleParts(config: Config, audit: Audit, seams: Omit<Seams, '
       clientAllowed: remembering((address) => inBlocks(address, clients.allow)),
       identify: assembleIdentify(next),
       candidate: assembleCandidate(next, clock),
+      letIn:
+        firewall &&
+        admit &&
+        createAdmission({
+          admit,
+          clock,
+          graceMs: firewall.graceMs,
+          maxLifeMs: dns.maxTtlMs,
+          dialTimeoutMs: limits.dialTimeoutMs,
+        }),
       limits,
       draining: () => self.draining,
       onBug,
@@ -207,6 +225,19 @@ function assembleIdentify(config: Config): Identify | undefined {
     others: others === 'policy' ? () => config.policy : undefined,
     verify: passwords && createVerifier(passwords),
   })
+}
+
+/** An address stays in the packet filter while a tunnel leads there, whatever DNS says by then. */
+function renewInUse(tunnels: TunnelRegistry, admit: AdmitElements, graceMs: number, clock: Clock): void {
+  clock.setTimer(() => {
+    const inUse = Array.from(tunnels.destinations(), ({ address, port }) => ({
+      address,
+      port,
+      timeoutMs: graceMs,
+    }))
+    const done = inUse.length > 0 ? admit(inUse) : Promise.resolve(true)
+    void done.then(() => renewInUse(tunnels, admit, graceMs, clock))
+  }, graceMs / 2)
 }
 
 /** Remembers answers for the addresses seen lately; the same few clients ask all day. */

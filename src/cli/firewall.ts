@@ -65,7 +65,7 @@ export async function firewall(options: FirewallOptions, io: Io): Promise<ExitCo
       await keeper.remove()
       return EXIT.ok
     }
-    for (const notice of noticesFor(ruleset, config)) say(notice)
+    for (const notice of noticesFor(ruleset)) say(notice)
     return await keepUp(action, { config, ruleset, keeper, say }, io)
   } catch (error) {
     if (error instanceof NftError) return refuse(error.message)
@@ -82,7 +82,12 @@ interface Work {
 
 async function keepUp(action: 'print' | 'apply' | 'watch', work: Work, io: Io): Promise<ExitCode> {
   const { config, ruleset, keeper, say } = work
-  const { hosts } = firewallTargets(policiesOf(config), systemClock.wallMs())
+  const { hosts, wildcards } = firewallTargets(policiesOf(config), systemClock.wallMs())
+  for (const rule of wildcards) {
+    say(
+      `${rule}: nobody can list its hosts; only the gate itself (firewall: nftables) lets them in, as it dials them`,
+    )
+  }
   const look = lookUpFor(config)
   const found = new Map<string, HostAddresses>()
   await Promise.all([...hosts].map(async ([host, ports]) => found.set(host, await look(host, ports))))
@@ -161,22 +166,12 @@ export function rulesetOf(config: Config, { resolvers, ...settings }: FirewallCo
   return { ...settings, servers: [...new Set([...asked, ...resolvers])], policy }
 }
 
-/** What is worth knowing before such rules are loaded. */
-export function noticesFor(ruleset: Ruleset, config: Config): readonly string[] {
-  const { users, interfaces, servers } = ruleset
-  const { wildcards } = firewallTargets(policiesOf(config), systemClock.wallMs())
+/** A resolver on this machine passes questions on, and its packets are filtered like all others. */
+export function noticesFor({ users, interfaces, servers }: Ruleset): readonly string[] {
   const local = servers.filter((server) => /^(?:127\.|::1$)/.test(parseServer(server).address))
-  const everything = users.length === 0 && interfaces.length === 0
+  if (users.length > 0 || interfaces.length > 0 || local.length < servers.length) return []
   return [
-    ...(everything && local.length === servers.length
-      ? [
-          `the resolver ${local.join(', ')} is on this machine; name the servers that it asks itself with firewall.resolvers or --resolver, or their names cannot be resolved`,
-        ]
-      : []),
-    ...wildcards.map(
-      (rule) =>
-        `${rule}: nobody can list its hosts, so only the gate itself (firewall: nftables) lets them in, as it dials them`,
-    ),
+    `the resolver ${local.join(', ')} is on this machine; name the servers that it asks itself with firewall.resolvers or --resolver, or no name can be resolved`,
   ]
 }
 

@@ -2,6 +2,7 @@
 import type { Journal } from '../audit/journal.ts'
 import type { Config } from '../config/load.ts'
 import { listRevoked } from '../workers/revoked-tunnels.ts'
+import type { AdmitElements } from '../firewall/admission.ts'
 import { chooseWire } from '../wire/choose.ts'
 import { assembleParts } from './assemble.ts'
 import type { RunningGate } from './running-gate.ts'
@@ -12,9 +13,10 @@ export async function runHere(
   config: Config,
   journal: Journal,
   { onBug, onAcceptPaused }: Reporter,
+  admit: AdmitElements | undefined,
 ): Promise<RunningGate> {
   const { wire, fallback } = await chooseWire({ wire: config.wire, onBug, onAcceptPaused })
-  const parts = assembleParts(config, journal, { wire, onBug })
+  const parts = assembleParts(config, journal, { wire, admit, onBug })
   const { gate } = parts
   await gate.start()
   return {

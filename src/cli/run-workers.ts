@@ -6,6 +6,7 @@ import type { Journal } from '../audit/journal.ts'
 import { systemClock } from '../clock.ts'
 import type { Config, ConfigOverrides } from '../config/load.ts'
 import type { ListenAddress } from '../config/units.ts'
+import type { AdmitElements } from '../firewall/admission.ts'
 import { LINES_FD } from '../workers/protocol.ts'
 import { Supervisor } from '../workers/supervisor.ts'
 import type { Reporter } from './reporter.ts'
@@ -17,6 +18,7 @@ const STOP_GRACE_MS = 5000
 
 export interface WorkersOptions {
   readonly workers: number
+  readonly admit: AdmitElements | undefined
   /** What the configuration was read from: workers read the same text, whatever the file says by then. */
   readonly source: { readonly text: string; readonly name: string; readonly overrides: ConfigOverrides }
 }
@@ -26,7 +28,7 @@ export async function runWorkers(
   config: Config,
   journal: Journal,
   { say }: Reporter,
-  { workers, source }: WorkersOptions,
+  { workers, admit, source }: WorkersOptions,
 ): Promise<RunningGate> {
   let current: Reading = { config, text: source.text }
   const listen: ListenAddress[] = []
@@ -39,6 +41,7 @@ export async function runWorkers(
     acknowledge: config.audit.onError === 'deny',
     audit: journal,
     state: () => ({ policyHash: current.config.policy.hash, mode: current.config.policy.mode }),
+    admit,
     clock: systemClock,
     stopTimeoutMs: () => {
       const { drainDelayMs, drainTimeoutMs } = current.config.limits

@@ -6,6 +6,7 @@ import { createJournal } from '../audit/journal.ts'
 import type { PolicyMode } from '../policy/rules.ts'
 import { scribeOptions } from './assemble.ts'
 import { configuredFiles, findFileProblem } from './configured-files.ts'
+import { createGateFirewall } from './gate-firewall.ts'
 import { formatBanner, formatEndpoint } from './banner.ts'
 import { EXIT, type ExitCode, type Io } from './io.ts'
 import { takeListenFds, withSockets } from './listen-fds.ts'
@@ -72,12 +73,13 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
     else void reloader?.reload('signal')
   })
   let gate: RunningGate
+  const filter = createGateFirewall(config, say)
   const workers = config.workers === 'auto' ? availableParallelism() : config.workers
   try {
-    if (workers === 1) gate = await runHere(config, journal, reporter)
+    if (workers === 1) gate = await runHere(config, journal, reporter, filter?.admit)
     else {
       const source = { text: read.text, name: read.file, overrides }
-      gate = await runWorkers(config, journal, reporter, { workers, source })
+      gate = await runWorkers(config, journal, reporter, { workers, admit: filter?.admit, source })
     }
   } catch (error) {
     say(`${whyNotListening(error, config)}; nothing listens`)
@@ -85,10 +87,19 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
     await journal.ledger.flush(FLUSH_TIMEOUT_MS)
     return EXIT.usage
   }
+  try {
+    await filter?.start()
+  } catch (error) {
+    await gate.stop()
+    say(`firewall: ${error instanceof Error ? error.message : String(error)}; nothing listens`)
+    recordFound()
+    await journal.ledger.flush(FLUSH_TIMEOUT_MS)
+    return EXIT.usage
+  }
   reloader = new Reloader({
     config: read.config,
     read: () => readConfig(file, overrides),
-    gate,
+    gate: filter?.around(gate) ?? gate,
     audit: journal,
     say,
   })
@@ -107,6 +118,7 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
       ...(gate.fallback !== undefined && { wire_fallback: gate.fallback }),
       workers: gate.workers,
       ...(trail.head !== undefined && { continues: trail.head }),
+      ...(config.firewall && { firewall: config.firewall.table }),
     },
   })
   recordFound()
@@ -138,6 +150,7 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
   journal.record({ kind: 'gate', action: 'gate-draining', message: `stopping on ${signal}`, ...state() })
   if (io.stderr.isTTY) say(`${signal}: closing when open tunnels are done; again to close now`)
   await gate.stop()
+  filter?.stop()
   journal.record({
     kind: 'gate',
     action: 'gate-stopped',

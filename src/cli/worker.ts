@@ -6,6 +6,7 @@ import { readBundledPresets } from '../presets/bundled.ts'
 import { chooseWire } from '../wire/choose.ts'
 import { LINES_FD, type FromWorker, type Setup, type ToWorker } from '../workers/protocol.ts'
 import { listRevoked } from '../workers/revoked-tunnels.ts'
+import { RemoteFilter } from '../workers/remote-filter.ts'
 import { RemoteLedger } from '../workers/remote-ledger.ts'
 import { assembleParts, scribeOptions } from './assemble.ts'
 import { EXIT, type ExitCode, type Io } from './io.ts'
@@ -36,9 +37,11 @@ export async function worker(io: Io): Promise<ExitCode> {
   const pipe = new FdSink({ name: 'the supervisor', fd: LINES_FD })
   const ledger = new RemoteLedger({ pipe, onError: config.audit.onError })
   orders.onWritten = (lines, ok, accepting) => ledger.acknowledge(lines, ok, accepting)
+  const filter = new RemoteFilter(tell)
+  orders.onAdmitted = (id, ok) => filter.settle(id, ok)
   const journal = new Journal(scribeOptions(config), ledger)
   const { wire, fallback } = await chooseWire({ wire: config.wire, reusePort: true, onBug, onAcceptPaused })
-  const parts = assembleParts(config, journal, { wire, reusePort: true, onBug })
+  const parts = assembleParts(config, journal, { wire, reusePort: true, admit: filter.admit, onBug })
   const { gate } = parts
   orders.onReload = (next) => {
     try {
@@ -70,6 +73,7 @@ export async function worker(io: Io): Promise<ExitCode> {
   if (ending === 'severed') {
     // Nobody writes down what happens here any more, so nothing may happen.
     ledger.sever()
+    filter.sever()
     void gate.stop()
   }
   await gate.stop()
@@ -95,6 +99,7 @@ class Orders {
   readonly stop: Promise<'stop' | 'severed'>
   onWritten: (lines: number, ok: boolean, accepting: boolean) => void = () => undefined
   onReload: (setup: Setup) => void = () => undefined
+  onAdmitted: (id: number, ok: boolean) => void = () => undefined
   /** Stop at once: said a second time. */
   onAgain: () => void = () => undefined
   #stopping = false
@@ -120,6 +125,9 @@ class Orders {
         return
       case 'written':
         this.onWritten(message.lines, message.ok, message.accepting)
+        return
+      case 'admitted':
+        this.onAdmitted(message.id, message.ok)
         return
       case 'stop':
         if (this.#stopping) this.onAgain()

@@ -26,7 +26,7 @@ const SLACK_MS = 250
 export class Keeper {
   readonly #nft: RunNft
   readonly #clock: Clock
-  readonly #ruleset: Ruleset
+  #ruleset: Ruleset
   /** When each element leaves the set, by this process's clock; a little early. */
   readonly #until = new Map<string, { readonly element: Element; readonly untilMs: number }>()
   #next: Element[] = []
@@ -42,6 +42,24 @@ export class Keeper {
   /** Puts the table there with these elements, in one transaction. One of the same policy and settings keeps its own. */
   install(elements: readonly Element[] = []): Promise<void> {
     return this.#inTurn(async () => this.#transact(await this.#tableScript(), elements))
+  }
+
+  get ruleset(): Ruleset {
+    return this.#ruleset
+  }
+
+  /** Another ruleset in place of this one, with the addresses that are let in; rejects with this one in force. */
+  change(ruleset: Ruleset): Promise<void> {
+    return this.#inTurn(async () => {
+      const before = this.#ruleset
+      this.#ruleset = ruleset
+      try {
+        if (!(await this.#isThere())) await this.#restore()
+      } catch (error) {
+        this.#ruleset = before
+        throw error
+      }
+    })
   }
 
   /** Settles when every element is in the kernel for at least as long as it says; none is ever shortened. */

@@ -307,6 +307,13 @@ export const OUTCOMES = {
     meaning: 'no address of the host answered in time',
     advice: "ask for the firewall's egress rule to this host on this port",
   },
+  firewall_failed: {
+    ...failure,
+    status: 502,
+    proxyError: 'proxy_internal_error',
+    meaning: 'the packet filter that this proxy keeps did not take the address of the host',
+    advice: "see the proxy's standard error for what nft said",
+  },
   internal_error: {
     ...failure,
     status: 502,

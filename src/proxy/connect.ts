@@ -6,6 +6,7 @@ import type { Attempt } from '../audit/attempt.ts'
 import type { Audit } from '../audit/journal.ts'
 import type { Clock } from '../clock.ts'
 import type { Resolve } from '../dns/resolver.ts'
+import type { LetIn } from '../firewall/admission.ts'
 import { parseAuthority } from '../policy/authority.ts'
 import { decide, type Target } from '../policy/decide.ts'
 import { outcome, type OutcomeCode } from '../policy/reasons.ts'
@@ -33,6 +34,8 @@ export interface Services {
   readonly policy: () => Policy
   readonly resolve: Resolve
   readonly guard: Guard
+  /** Tells the packet filter what is about to be dialled; absent where the gate keeps none. */
+  readonly letIn: LetIn | undefined
   /** Recognizes the gate's own traffic on a transparent listener. */
   readonly isLoop: LoopGuard
   readonly audit: Audit

@@ -1,7 +1,8 @@
-/** The way to the host: resolve, guard, dial. What is dialled is an address that passed, never a name. */
+/** The way to the host: resolve, guard, tell the packet filter, dial. What is dialled is an address that passed, never a name. */
 import type { Attempt } from '../audit/attempt.ts'
 import type { Clock } from '../clock.ts'
-import type { Resolve } from '../dns/resolver.ts'
+import type { DnsEvidence, Resolve } from '../dns/resolver.ts'
+import type { LetIn } from '../firewall/admission.ts'
 import type { Target } from '../policy/decide.ts'
 import { refusal, type Refusal } from '../policy/refusal.ts'
 import type { Connection, Wire } from '../wire/types.ts'
@@ -13,6 +14,8 @@ export interface ReachServices {
   readonly clock: Clock
   readonly resolve: Resolve
   readonly guard: Guard
+  /** Absent where the gate keeps no packet filter. */
+  readonly letIn: LetIn | undefined
   readonly limits: { readonly dialTimeoutMs: number }
 }
 
@@ -25,7 +28,7 @@ export async function reach(
   target: Target,
   client: Connection,
   attempt: Attempt,
-  { clock, resolve, guard, wire, limits }: ReachServices,
+  { clock, resolve, guard, letIn, wire, limits }: ReachServices,
 ): Promise<Upstream | Refusal> {
   let addresses: readonly string[] = [target.host]
   if (target.kind === 'name') {
@@ -41,6 +44,11 @@ export async function reach(
   const prohibited = guard(addresses, target.port)
   if (prohibited) return prohibited
 
+  const known = letIn?.(addresses, target.port, lifeLeftMs(attempt.dns)) ?? true
+  const open = known instanceof Promise ? await Promise.race([known, client.gone]) : known
+  if (open === undefined) return refusal('client_gone', { detail: 'before the dial' })
+  if (!open) return refusal('firewall_failed')
+
   const dialled = await dialFirst(addresses, target.port, {
     wire,
     clock,
@@ -53,4 +61,9 @@ export async function reach(
     return refusal(dialled.code, { detail: `tried ${addresses.slice(0, 3).join(' ')}` })
   attempt.address = dialled.address
   return { kind: 'upstream', connection: dialled.connection }
+}
+
+/** A static answer holds for ever, and is let in anew as often as it is used. */
+function lifeLeftMs(dns: DnsEvidence | undefined): number {
+  return Math.max(0, ((dns?.ttlSeconds ?? 0) - (dns?.ageSeconds ?? 0)) * 1000)
 }

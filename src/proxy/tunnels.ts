@@ -37,6 +37,14 @@ export class TunnelRegistry {
     return found.map(({ attempt }) => attempt)
   }
 
+  /** Where the open tunnels lead. */
+  *destinations(): Generator<{ readonly address: string; readonly port: number }> {
+    for (const { attempt } of this.#open) {
+      const { address, target } = attempt
+      if (address !== undefined && target) yield { address, port: target.port }
+    }
+  }
+
   get size(): number {
     return this.#open.size
   }

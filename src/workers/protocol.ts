@@ -3,6 +3,7 @@
  * they are, down a pipe.
  */
 import type { Config, ConfigOverrides } from '../config/load.ts'
+import type { Element } from '../firewall/ruleset.ts'
 import type { Totals } from '../audit/scribe.ts'
 import type { Endpoint, Wire } from '../wire/types.ts'
 
@@ -25,6 +26,8 @@ export type ToWorker =
   | { readonly kind: 'reload'; readonly setup: Setup }
   /** The first `lines` lines have been dealt with; `ok`: they are written. */
   | { readonly kind: 'written'; readonly lines: number; readonly ok: boolean; readonly accepting: boolean }
+  /** What became of the elements of that number. */
+  | { readonly kind: 'admitted'; readonly id: number; readonly ok: boolean }
   /** Once: drain. Again: at once. */
   | { readonly kind: 'stop' }
 
@@ -35,6 +38,8 @@ export type FromWorker =
       readonly wire: Wire['name']
       readonly fallback?: string
     }
+  /** Asks for addresses to be let into the packet filter, which the supervisor keeps. */
+  | { readonly kind: 'admit'; readonly id: number; readonly elements: readonly Element[] }
   | { readonly kind: 'failed'; readonly message: string; readonly code?: string }
   /** `problem`: a file could not be read, and all is as it was. */
   | { readonly kind: 'reloaded'; readonly revoked: RevokedTunnels; readonly problem?: string }

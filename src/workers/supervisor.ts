@@ -7,6 +7,7 @@ import type { ChildProcess } from 'node:child_process'
 import type { Audit } from '../audit/journal.ts'
 import type { Ledger } from '../audit/ledger.ts'
 import type { AuditEvent } from '../audit/record.ts'
+import type { AdmitElements } from '../firewall/admission.ts'
 import type { Clock } from '../clock.ts'
 import type { Endpoint, Wire } from '../wire/types.ts'
 import type { RevokedTunnels, Setup, WorkerTotals } from './protocol.ts'
@@ -21,6 +22,8 @@ export interface SupervisorOptions {
   /** `audit.onError` is `deny`: no tunnel carries anything before its opening is written. */
   readonly acknowledge: boolean
   readonly audit: Pick<Audit, 'record'>
+  /** Lets addresses into the packet filter that workers are about to dial. */
+  readonly admit?: AdmitElements | undefined
   /** What every record of the gate itself carries. */
   readonly state: () => Pick<Extract<AuditEvent, { kind: 'gate' }>, 'policyHash' | 'mode'>
   readonly clock: Clock
@@ -117,11 +120,12 @@ export class Supervisor {
   }
 
   #spawn(index: number): WorkerProcess {
-    const { spawn, setup, ledger, acknowledge } = this.#options
+    const { spawn, setup, ledger, acknowledge, admit } = this.#options
     return new WorkerProcess(setup(), {
       spawn: () => spawn(index),
       ledger,
       acknowledge,
+      admit,
       onRefusing: () => this.#awaitAccepting(),
     })
   }

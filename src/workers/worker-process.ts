@@ -2,6 +2,7 @@
 import type { ChildProcess } from 'node:child_process'
 import type { Readable } from 'node:stream'
 import type { Ledger } from '../audit/ledger.ts'
+import type { AdmitElements } from '../firewall/admission.ts'
 import type { Totals } from '../audit/scribe.ts'
 import {
   LINES_FD,
@@ -33,6 +34,8 @@ export interface WorkerProcessOptions {
   readonly ledger: Pick<Ledger, 'append' | 'written' | 'accepting'>
   /** Whether the worker waits for word of what is written. */
   readonly acknowledge: boolean
+  /** Absent where the gate keeps no packet filter. */
+  readonly admit?: AdmitElements | undefined
   /** A sink fails, and the worker has been told to open nothing. */
   readonly onRefusing: () => void
 }
@@ -76,6 +79,7 @@ export class WorkerProcess {
         if (message.kind === 'ready') resolve(message)
         else if (message.kind === 'stopped') this.#stopped = message.totals
         else if (message.kind === 'reloaded') this.#onReloaded(message)
+        else if (message.kind === 'admit') void this.#admit(message)
         else
           reject(
             Object.assign(new Error(message.message), message.code !== undefined && { code: message.code }),
@@ -134,6 +138,11 @@ export class WorkerProcess {
     const { accepting } = this.#options.ledger
     this.#tell({ kind: 'written', lines, ok, accepting })
     if (!accepting) this.#options.onRefusing()
+  }
+
+  async #admit({ id, elements }: Extract<FromWorker, { kind: 'admit' }>): Promise<void> {
+    const ok = (await this.#options.admit?.(elements)) ?? false
+    this.#tell({ kind: 'admitted', id, ok })
   }
 
   #takeLines(stream: Readable): void {

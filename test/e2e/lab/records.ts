@@ -27,6 +27,8 @@ const auditRecord = z.looseObject({
       age: z.number(),
       source: z.string(),
     }).optional(),
+    dial: z.array(z.looseObject({ ip: z.string(), result: z.string(), ms: z.number() })).optional(),
+    listener: z.string().optional(),
   }),
 })
 export type AuditRecord = z.infer<typeof auditRecord>
