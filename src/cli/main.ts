@@ -7,6 +7,7 @@ import type { FirewallOptions } from './firewall.ts'
 import type { ExplainOptions } from './explain.ts'
 import type { PresetsOptions } from './presets.ts'
 import type { RenderCommand } from './render.ts'
+import type { RedirectOptions } from './redirect.ts'
 import type { ServeOptions } from './serve.ts'
 import { readVersion } from './version.ts'
 
@@ -121,6 +122,22 @@ export async function main(argv: readonly string[], io: Io = process): Promise<n
     .action(async (options: FirewallOptions) => {
       const { firewall } = await import('./firewall.ts')
       code = await firewall(options, io)
+    })
+
+  packetFilter
+    .command('redirect')
+    .description('rules that send TLS to the transparent listener, for clients that know no proxy')
+    .option('-c, --config <file>', 'configuration (default: the bundled one); it names the listener')
+    .option('--print', 'show the rules, and load nothing (the default)')
+    .option('--apply', 'load them')
+    .option('--remove', 'take them away')
+    .option('--user <name>', 'redirect what this user sends; may be repeated', collect)
+    .option('--interface <name>', 'redirect what comes in there to be passed on; may be repeated', collect)
+    .option('--exempt <name>', "leave this user alone: the gate's own, if it is one of those above", collect)
+    .option('--table <name>', 'the name of the table (default: sallyport_redirect)')
+    .action(async (options: RedirectOptions) => {
+      const { redirect } = await import('./redirect.ts')
+      code = await redirect(options, io)
     })
 
   const presets = program.command('presets').description('the dated host lists that ship with the program')

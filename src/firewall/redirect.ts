@@ -24,7 +24,7 @@ export function formatRedirection({ table, port, users, interfaces, exempt }: Re
       ? []
       : [
           '  chain output {',
-          '    type nat hook output priority dstnat; policy accept;',
+          '    type nat hook output priority -100; policy accept;',
           ...(exempt.length > 0 ? [`    meta skuid ${setOf(exempt)} accept`] : []),
           // A service of this machine itself is reached as before.
           '    oifname "lo" accept',
@@ -35,7 +35,7 @@ export function formatRedirection({ table, port, users, interfaces, exempt }: Re
       ? []
       : [
           '  chain prerouting {',
-          '    type nat hook prerouting priority dstnat; policy accept;',
+          '    type nat hook prerouting priority -100; policy accept;',
           `    iifname ${setOf(interfaces)} ${redirect}`,
           '  }',
         ]),
