@@ -21,6 +21,9 @@ export interface Outside {
   startInside: (options: ServiceOptions) => Promise<Service>
   /** curl on the inside, with no proxy; answers with the address that served it, or nothing where none was reached. */
   fetch: (url: string, ...args: string[]) => Promise<string | undefined>
+  /** The network namespaces. */
+  inner: string
+  outer: string
   /** Everything that nft has on the inside, without counters and remaining lifetimes. */
   ruleset: () => Promise<string>
 }
@@ -127,6 +130,8 @@ export const startOutside = async (scope: Scope, host: string): Promise<Outside>
   return {
     authority,
     nameserver: '10.77.0.1',
+    inner,
+    outer,
     inside,
     async rotate(name, addresses) {
       records.set(name, addresses)
