@@ -94,52 +94,6 @@ export async function main(argv: readonly string[], io: Io = process): Promise<n
       code = render(target, options, io)
     })
 
-  const packetFilter = program
-    .command('firewall')
-    .description('the same policy as a packet filter, with the addresses that DNS gives now')
-  packetFilter
-    .command('nftables')
-    .description(
-      'a table of nftables; settings come from `firewall` in the configuration, and from the options',
-    )
-    .option('-c, --config <file>', 'configuration (default: the bundled one)')
-    .option('--allow <host>', 'as for serve', collect)
-    .option('--print', 'show the rules, and load nothing (the default)')
-    .option('--apply', 'load them, with the addresses of now')
-    .option('--watch', 'load them, and keep them equal to DNS until stopped')
-    .option('--remove', 'take the table away')
-    .option(
-      '--user <name>',
-      'filter only what this user sends (default: all that this machine sends)',
-      collect,
-    )
-    .option('--interface <name>', 'filter what comes in there to be passed on', collect)
-    .option('--resolver <address>', 'one more DNS server that may be asked', collect)
-    .option('--ingress <what>', 'related: drop new connections from outside, too (default: any)')
-    .option('--grace <duration>', 'how long an address stays after its TTL (default: 60s)')
-    .option('--log', "write dropped packets to the kernel's log")
-    .option('--table <name>', 'the name of the table (default: sallyport)')
-    .action(async (options: FirewallOptions) => {
-      const { firewall } = await import('./firewall.ts')
-      code = await firewall(options, io)
-    })
-
-  packetFilter
-    .command('redirect')
-    .description('rules that send TLS to the transparent listener, for clients that know no proxy')
-    .option('-c, --config <file>', 'configuration (default: the bundled one); it names the listener')
-    .option('--print', 'show the rules, and load nothing (the default)')
-    .option('--apply', 'load them')
-    .option('--remove', 'take them away')
-    .option('--user <name>', 'redirect what this user sends; may be repeated', collect)
-    .option('--interface <name>', 'redirect what comes in there to be passed on; may be repeated', collect)
-    .option('--exempt <name>', "leave this user alone: the gate's own, if it is one of those above", collect)
-    .option('--table <name>', 'the name of the table (default: sallyport_redirect)')
-    .action(async (options: RedirectOptions) => {
-      const { redirect } = await import('./redirect.ts')
-      code = await redirect(options, io)
-    })
-
   const presets = program.command('presets').description('the dated host lists that ship with the program')
   presets
     .command('list', { isDefault: true })
@@ -188,6 +142,52 @@ export async function main(argv: readonly string[], io: Io = process): Promise<n
     .action(async (user: string, options: { generate?: boolean }) => {
       const { passwd } = await import('./passwd.ts')
       code = await passwd(user, options, io)
+    })
+
+  const packetFilter = program
+    .command('firewall')
+    .description('the same policy as a packet filter, with the addresses that DNS gives now')
+  packetFilter
+    .command('nftables')
+    .description(
+      'a table of nftables; settings come from `firewall` in the configuration, and from the options',
+    )
+    .option('-c, --config <file>', 'configuration (default: the bundled one)')
+    .option('--allow <host>', 'as for serve', collect)
+    .option('--print', 'show the rules, and load nothing (the default)')
+    .option('--apply', 'load them, with the addresses of now')
+    .option('--watch', 'load them, and keep them equal to DNS until stopped')
+    .option('--remove', 'take the table away')
+    .option(
+      '--user <name>',
+      'filter only what this user sends (default: all that this machine sends)',
+      collect,
+    )
+    .option('--interface <name>', 'filter what comes in there to be passed on', collect)
+    .option('--resolver <address>', 'one more DNS server that may be asked', collect)
+    .option('--ingress <what>', 'related: drop new connections from outside, too (default: any)')
+    .option('--grace <duration>', 'how long an address stays after its TTL (default: 60s)')
+    .option('--log', "write dropped packets to the kernel's log")
+    .option('--table <name>', 'the name of the table (default: sallyport)')
+    .action(async (options: FirewallOptions) => {
+      const { firewall } = await import('./firewall.ts')
+      code = await firewall(options, io)
+    })
+
+  packetFilter
+    .command('redirect')
+    .description('rules that send TLS to the transparent listener, for clients that know no proxy')
+    .option('-c, --config <file>', 'configuration (default: the bundled one); it names the listener')
+    .option('--print', 'show the rules, and load nothing (the default)')
+    .option('--apply', 'load them')
+    .option('--remove', 'take them away')
+    .option('--user <name>', 'redirect what this user sends; may be repeated', collect)
+    .option('--interface <name>', 'redirect what comes in there to be passed on; may be repeated', collect)
+    .option('--exempt <name>', "leave this user alone: the gate's own, if it is one of those above", collect)
+    .option('--table <name>', 'the name of the table (default: sallyport_redirect)')
+    .action(async (options: RedirectOptions) => {
+      const { redirect } = await import('./redirect.ts')
+      code = await redirect(options, io)
     })
 
   const [first] = argv

@@ -245,7 +245,7 @@ export const firewallSchema = z.preprocess(
   z
     .strictObject(
       {
-        type: z.literal('nftables', { error: 'expected `nftables`; there is no other' }),
+        type: z.literal('nftables'),
         table: z
           .string()
           .regex(/^[A-Za-z][A-Za-z0-9_]{0,31}$/, { error: 'expected a name of letters, digits and _' })

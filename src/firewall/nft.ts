@@ -1,5 +1,5 @@
 /** Runs `nft`. One call is one transaction: the kernel takes all of it or nothing. */
-import { spawn } from 'node:child_process'
+import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process'
 
 /** What keeps the rules from being loaded, in words that say what to do. */
 export class NftError extends Error {
@@ -14,7 +14,15 @@ const TIMEOUT_MS = 10_000
 export const runNft: RunNft = (args, input = '') =>
   new Promise((resolve, reject) => {
     const env = { ...process.env, LC_ALL: 'C', PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` }
-    const child = spawn('nft', args, { env, stdio: ['pipe', 'pipe', 'pipe'], timeout: TIMEOUT_MS })
+    const options = { env, stdio: 'pipe', timeout: TIMEOUT_MS } as const
+    let child: ChildProcessWithoutNullStreams
+    try {
+      child = spawn('nft', args, options)
+    } catch (error) {
+      // Where Node's permission model is on, it throws at once.
+      reject(new NftError(whyNotRun(error), { cause: error }))
+      return
+    }
     let [output, said] = ['', '']
     child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text))
     child.stderr.setEncoding('utf8').on('data', (text: string) => (said += text))
@@ -28,12 +36,12 @@ export const runNft: RunNft = (args, input = '') =>
     })
   })
 
-function whyNotRun(error: Error): string {
-  const code = 'code' in error ? error.code : undefined
+function whyNotRun(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
   if (code === 'ENOENT') return 'there is no nft program here; install nftables'
   if (code === 'ERR_ACCESS_DENIED')
     return 'Node may not start programs (--permission); add --allow-child-process'
-  return `nft cannot be started: ${error.message}`
+  return `nft cannot be started: ${error instanceof Error ? error.message : String(error)}`
 }
 
 function whyRefused(said: string, signal: NodeJS.Signals | null): string {

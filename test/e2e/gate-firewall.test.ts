@@ -1,5 +1,7 @@
 /** `firewall: nftables`: the running gate keeps its packet filter itself, with one process and with several. */
+import { writeFileSync } from 'node:fs'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { stringify } from 'yaml'
 import { gateConfig, node, root, sallyport, writeConfig } from './lab/gate.ts'
 import { needing } from './lab/needs.ts'
 import { addressesOutside, OUTSIDE_BLOCKS, startOutside } from './lab/outside.ts'
@@ -142,6 +144,23 @@ describe.skipIf(lab.missing).each([1, 2])(
         async () => (await outside.fetch(URL_OF_HOST, ...PROXY)) === two,
       )
       expect(await outside.fetch(URL_OF_HOST, ...direct(never))).toBeUndefined()
+      await gate.stop()
+    })
+
+    test('goes along with a reload: the rules are those of the new policy', async () => {
+      await outside.rotate(HOST, [one])
+      const config = writeConfig(scope, settings(['other.test']))
+      const gate = await serve(config)
+      const stamp = async (): Promise<string | undefined> =>
+        /chain (policy_\w+)/.exec(await outside.ruleset())?.[1]
+      const first = await stamp()
+      expect(await outside.fetch(URL_OF_HOST, ...PROXY)).toBeUndefined()
+      writeFileSync(config, stringify(settings([HOST])))
+      gate.child.kill('SIGHUP')
+      await eventually('a reload', 10_000, () => gate.stdout().includes('gate-reloaded'))
+      expect(await outside.fetch(URL_OF_HOST, ...PROXY)).toBe(one)
+      expect(await stamp()).toMatch(/^policy_/)
+      expect(await stamp()).not.toBe(first)
       await gate.stop()
     })
 
