@@ -6,6 +6,7 @@ export class RemoteFilter {
   readonly #tell: (message: FromWorker) => void
   readonly #waiting = new Map<number, (ok: boolean) => void>()
   #asked = 0
+  #severed = false
 
   constructor(tell: (message: FromWorker) => void) {
     this.#tell = tell
@@ -13,6 +14,10 @@ export class RemoteFilter {
 
   readonly admit: AdmitElements = (elements) =>
     new Promise((resolve) => {
+      if (this.#severed) {
+        resolve(false)
+        return
+      }
       this.#asked += 1
       this.#waiting.set(this.#asked, resolve)
       this.#tell({ kind: 'admit', id: this.#asked, elements })
@@ -26,6 +31,7 @@ export class RemoteFilter {
 
   /** The supervisor is gone: nothing is let in any more. */
   sever(): void {
+    this.#severed = true
     for (const id of this.#waiting.keys()) this.settle(id, false)
   }
 }

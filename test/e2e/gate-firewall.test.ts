@@ -44,18 +44,15 @@ describe.skipIf(lab.missing).each([1, 2])(
       if (left !== before) throw new Error(`--remove left a trace:\n${left}`)
     })
 
-    const serve = (extra: Readonly<Record<string, unknown>> = {}): Promise<Service> => {
-      const config = writeConfig(
-        scope,
-        gateConfig(PORT, outside.nameserver, {
-          policy: { presets: [], allow: [{ host: HOST }] },
-          addresses: { allow: OUTSIDE_BLOCKS },
-          firewall: { type: 'nftables', grace: '1s' },
-          workers,
-          ...extra,
-        }),
-      )
-      return outside.startInside({
+    const settings = (hosts: readonly string[]): Record<string, unknown> =>
+      gateConfig(PORT, outside.nameserver, {
+        policy: { presets: [], allow: hosts.map((host) => ({ host })) },
+        addresses: { allow: OUTSIDE_BLOCKS },
+        firewall: { type: 'nftables', grace: '1s' },
+        workers,
+      })
+    const serve = (config = writeConfig(scope, settings([HOST]))): Promise<Service> =>
+      outside.startInside({
         name: 'the gate',
         command: node,
         args: [sallyport, 'serve', '--config', config],
@@ -63,7 +60,6 @@ describe.skipIf(lab.missing).each([1, 2])(
         env: tidyEnv(scope.folder),
         ready: ({ stdout }) => stdout().includes('gate-started'),
       })
-    }
     const opened = (gate: Service): AuditRecord[] =>
       parseRecords(gate.stdout()).filter(({ event }) => event.action === 'tunnel-opened')
     const listed = async (): Promise<string> =>
