@@ -16,6 +16,9 @@ export interface Redirection {
 /** Replaces whatever table has this name; as one transaction no connection slips through. */
 export function formatRedirection({ table, port, users, interfaces, exempt }: Redirection): string {
   const redirect = `tcp dport 443 redirect to :${port}`
+  // QUIC has no ClientHello over TCP to look into; a client that is rejected at once goes back to TCP.
+  const noQuic = 'udp dport 443 reject'
+  const leaveAlone = exempt.length > 0 ? [`    meta skuid ${setOf(exempt)} accept`] : []
   return [
     `add table inet ${table}`,
     `delete table inet ${table}`,
@@ -25,10 +28,16 @@ export function formatRedirection({ table, port, users, interfaces, exempt }: Re
       : [
           '  chain output {',
           '    type nat hook output priority -100; policy accept;',
-          ...(exempt.length > 0 ? [`    meta skuid ${setOf(exempt)} accept`] : []),
+          ...leaveAlone,
           // A service of this machine itself is reached as before.
           '    oifname "lo" accept',
           `    meta skuid ${setOf(users)} ${redirect}`,
+          '  }',
+          '  chain output_quic {',
+          '    type filter hook output priority filter; policy accept;',
+          ...leaveAlone,
+          '    oifname "lo" accept',
+          `    meta skuid ${setOf(users)} ${noQuic}`,
           '  }',
         ]),
     ...(interfaces.length === 0
@@ -37,6 +46,10 @@ export function formatRedirection({ table, port, users, interfaces, exempt }: Re
           '  chain prerouting {',
           '    type nat hook prerouting priority -100; policy accept;',
           `    iifname ${setOf(interfaces)} ${redirect}`,
+          '  }',
+          '  chain forward_quic {',
+          '    type filter hook forward priority filter; policy accept;',
+          `    iifname ${setOf(interfaces)} ${noQuic}`,
           '  }',
         ]),
     '}',

@@ -152,5 +152,7 @@ test('a redirection leaves the exempt alone, and this machine itself', () => {
     rules.indexOf('meta skuid { "build", 0 } tcp dport 443 redirect to :3129'),
   )
   expect(rules).toContain('oifname "lo" accept')
+  expect(rules).toContain('meta skuid { "build", 0 } udp dport 443 reject')
+  expect(rules).toContain('iifname { "docker0" } udp dport 443 reject')
   expect(rules).toContain('iifname { "docker0" } tcp dport 443 redirect to :3129')
 })
