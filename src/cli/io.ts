@@ -4,8 +4,11 @@ export interface Io {
   readonly stderr: NodeJS.WriteStream
 }
 
-/** Exit codes: 0 well, 1 a finding (denied, invalid), 2 wrong usage or nothing could be started. */
-export const EXIT = { ok: 0, finding: 1, usage: 2 } as const
+/**
+ * Exit codes: 0 well, 1 a finding (denied, invalid), 2 wrong usage or nothing could be started, 3 a review of input that
+ * could not all be read.
+ */
+export const EXIT = { ok: 0, finding: 1, usage: 2, incomplete: 3 } as const
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT]
 
 export function wantsColor(stream: NodeJS.WriteStream): boolean {

@@ -8,6 +8,7 @@ import type { ExplainOptions } from './explain.ts'
 import type { PresetsOptions } from './presets.ts'
 import type { RenderCommand } from './render.ts'
 import type { RedirectOptions } from './redirect.ts'
+import type { ReviewOptions } from './review.ts'
 import type { ServeOptions } from './serve.ts'
 import { readVersion } from './version.ts'
 
@@ -92,6 +93,34 @@ export async function main(argv: readonly string[], io: Io = process): Promise<n
     .action(async (target: string | undefined, options: RenderCommand) => {
       const { render } = await import('./render.ts')
       code = render(target, options, io)
+    })
+  program
+    .command('review')
+    .argument(
+      '[file...]',
+      'audit logs, also compressed; - is standard input (default: audit.file of the configuration)',
+    )
+    .description('what was denied, why, since when and by whom; the news first')
+    .option('-c, --config <file>', 'configuration (default: the bundled one)')
+    .option('--since <time>', 'from here on: 2026-11-23, 2026-11-23T08:00, or 24h ago')
+    .option('--until <time>', 'up to here')
+    .option('--client <address>', 'only this client: an address, a block or a user; may be repeated', collect)
+    .option('--host <host>', 'only this host, or *.x for the subdomains of x; may be repeated', collect)
+    .option('--reason <code>', 'only this reason; may be repeated', collect)
+    .option('--group-by <fields>', 'of host,port,reason,client,user,node (default: host,port,reason)')
+    .option('--would-deny', 'review what mode report let through, too')
+    .option('--expected <file>', 'YAML list of denials that are meant to be')
+    .option('--fail-on <what>', 'new: exit code 1 when a denial is not expected')
+    .option('--json', 'print the review as JSON')
+    .option('--csv', 'print the groups as CSV')
+    .option('--html <out>', 'write a page with charts, in one file')
+    .option('--suggest <out>', 'write a policy patch for what looks legitimate')
+    .option('-f, --follow', 'go on with each denial as it comes, across rotation')
+    .option('--limit <n>', 'groups in the table; 0 for all (default: 50)')
+    .option('--no-memory', 'do not remember this review for the next one')
+    .action(async (files: readonly string[], options: ReviewOptions) => {
+      const { review } = await import('./review.ts')
+      code = await review(files, options, io)
     })
 
   const presets = program.command('presets').description('the dated host lists that ship with the program')

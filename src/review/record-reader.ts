@@ -1,0 +1,148 @@
+/** Tells what each line is: a denial, another record, something else, or something broken. */
+import { Cursor } from './cursor.ts'
+import { readRecord, type Denial, type Reading } from './denial.ts'
+import {
+  DENIED_MARK,
+  DenialReader,
+  FOLDED_MARK,
+  hasSchema,
+  RECORD_HEAD,
+  RECORD_MARK,
+  recordTime,
+  WOULD_DENY_MARK,
+} from './fast-record.ts'
+import type { LineVisitor } from './line-splitter.ts'
+
+/** Why a line that should be a record is none. */
+export type BadLine = 'cut' | 'schema' | 'time' | 'binary' | 'long'
+
+export interface RecordSink {
+  /** Any record, denials too; milliseconds since the epoch. */
+  record(timeMs: number): void
+  denial(denial: Denial, timeMs: number): void
+  wouldDeny(denial: Denial, timeMs: number): void
+  /** A line of something else, such as the banner of a program in the same log. */
+  other(): void
+  bad(problem: BadLine): void
+}
+
+const BRACE = 0x7b
+const CLOSING_BRACE = 0x7d
+const SPACE = 0x20
+
+export class RecordReader implements LineVisitor {
+  readonly #sink: RecordSink
+  #buffer: Buffer = Buffer.alloc(0)
+  readonly #head = new Cursor(RECORD_HEAD)
+  readonly #mark = new Cursor(RECORD_MARK)
+  readonly #denied = new Cursor(DENIED_MARK)
+  readonly #folded = new Cursor(FOLDED_MARK)
+  readonly #wouldDeny = new Cursor(WOULD_DENY_MARK)
+  readonly #name = new Cursor('sallyport')
+  readonly #denials = new DenialReader()
+  readonly #nul = new Cursor('\0')
+  readonly #cursors = [
+    this.#head,
+    this.#mark,
+    this.#denied,
+    this.#folded,
+    this.#wouldDeny,
+    this.#name,
+    this.#nul,
+  ]
+
+  constructor(sink: RecordSink) {
+    this.#sink = sink
+  }
+
+  enter(buffer: Buffer): void {
+    this.#buffer = buffer
+    for (const cursor of this.#cursors) cursor.enter(buffer)
+  }
+
+  longLine(): void {
+    this.#sink.bad('long')
+  }
+
+  line(start: number, lineEnd: number): void {
+    const buffer = this.#buffer
+    let end = lineEnd
+    while (end > start && (buffer[end - 1] ?? 0) <= SPACE) end -= 1
+    const head = this.#head.within(start, end)
+    const mark = this.#mark.within(start, end)
+    if (head !== -1 && mark > head && buffer[end - 1] === CLOSING_BRACE && hasSchema(buffer, mark)) {
+      const timeMs = recordTime(buffer, head)
+      if (!Number.isNaN(timeMs) && this.#ownLine(head, start, end, timeMs)) return
+    }
+    this.#anyLine(start, end)
+  }
+
+  /** A line as the gate writes it; false where it needs a parser. */
+  #ownLine(head: number, start: number, end: number, timeMs: number): boolean {
+    if (this.#folded.within(start, end) !== -1 || this.#wouldDeny.within(start, end) !== -1) return false
+    if (this.#denied.within(start, end) !== -1) {
+      const denial = this.#denials.read(this.#buffer.toString('utf8', head, end), timeMs)
+      if (!denial) return false
+      this.#sink.record(timeMs)
+      this.#sink.denial(denial, timeMs)
+      return true
+    }
+    this.#sink.record(timeMs)
+    return true
+  }
+
+  #anyLine(start: number, end: number): void {
+    if (start === end) return
+    if (this.#nul.within(start, end) !== -1) return this.#sink.bad('binary')
+    const looksCut = this.#buffer[start] === BRACE && this.#buffer[end - 1] !== CLOSING_BRACE
+    if (this.#name.within(start, end) === -1) return looksCut ? this.#sink.bad('cut') : this.#sink.other()
+    const line = this.#buffer.toString('utf8', start, end)
+    const reading = parseLine(line)
+    if (reading) return this.#report(reading)
+    // A line that was cut may have a whole one behind it.
+    const lastHead = line.lastIndexOf(RECORD_HEAD)
+    const rest = lastHead > 0 ? parseLine(line.slice(lastHead)) : undefined
+    if (looksCut || line.includes(RECORD_HEAD) || line.includes('"sallyport":')) this.#sink.bad('cut')
+    else this.#sink.other()
+    if (rest) this.#report(rest)
+  }
+
+  #report(reading: Reading): void {
+    switch (reading.kind) {
+      case 'other':
+        return this.#sink.other()
+      case 'bad':
+        return this.#sink.bad(reading.problem)
+      case 'record':
+        return this.#sink.record(reading.timeMs)
+      case 'denial':
+        this.#sink.record(reading.timeMs)
+        return this.#sink.denial(reading.denial, reading.timeMs)
+      case 'would-deny':
+        this.#sink.record(reading.timeMs)
+        return this.#sink.wouldDeny(reading.denial, reading.timeMs)
+    }
+  }
+}
+
+/** What stands behind a prefix such as `[pod/gate/sallyport] `; `undefined` where that is no JSON. */
+function parseLine(line: string): Reading | undefined {
+  const value = parseJson(line.slice(Math.max(line.indexOf('{'), 0)))
+  if (value === undefined) return undefined
+  const inner = wrapped(value)
+  return inner === undefined ? readRecord(value) : parseLine(inner)
+}
+
+function parseJson(text: string): object | undefined {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** Docker's json-file driver keeps each line as a text inside its own JSON. */
+function wrapped(value: object): string | undefined {
+  return 'log' in value && typeof value.log === 'string' && value.log.startsWith('{') ? value.log : undefined
+}
