@@ -28,7 +28,7 @@ export interface RecordSink {
 
 const BRACE = 0x7b
 const CLOSING_BRACE = 0x7d
-const SPACE = 0x20
+const isBlank = (byte: number | undefined): boolean => byte === 0x20 || byte === 0x0d || byte === 0x09
 
 export class RecordReader implements LineVisitor {
   readonly #sink: RecordSink
@@ -67,7 +67,7 @@ export class RecordReader implements LineVisitor {
   line(start: number, lineEnd: number): void {
     const buffer = this.#buffer
     let end = lineEnd
-    while (end > start && (buffer[end - 1] ?? 0) <= SPACE) end -= 1
+    while (end > start && isBlank(buffer[end - 1])) end -= 1
     const head = this.#head.within(start, end)
     const mark = this.#mark.within(start, end)
     if (head !== -1 && mark > head && buffer[end - 1] === CLOSING_BRACE && hasSchema(buffer, mark)) {
