@@ -12,51 +12,56 @@ export interface ReviewInput {
   readonly size?: number
   /** A chunk may be reused for the next one. `onRead` hears how many bytes were read, before decompression. */
   readonly chunks: (onRead: (bytes: number) => void) => AsyncIterable<Buffer>
-  readonly handle?: FileHandle
+  /** A plain file that may be written to; `at` is how far it was read. */
+  readonly grows?: { handle: FileHandle; at: number }
+  readonly close: () => Promise<void>
 }
 
 /** Throws what the system says where it cannot be opened. */
 export async function openInput(name: string): Promise<ReviewInput> {
-  if (name === '-') return { name, chunks: (onRead) => decompressed(counted(process.stdin, onRead)) }
+  if (name === '-') {
+    return {
+      name,
+      chunks: (onRead) => decompressed(counted(process.stdin, onRead)),
+      close: () => Promise.resolve(),
+    }
+  }
   const handle = await open(name)
   const stats = await handle.stat()
   if (stats.isDirectory()) {
     await handle.close()
     throw Object.assign(new Error('a folder'), { code: 'EISDIR' })
   }
-  if (!stats.isFile()) {
-    return {
-      name,
-      handle,
-      chunks: (onRead) =>
-        decompressed(counted(createReadStream('', { fd: handle, autoClose: false }), onRead)),
-    }
-  }
+  const stream = (onRead: (bytes: number) => void): AsyncIterable<Buffer> =>
+    decompressed(
+      counted(createReadStream('', { fd: handle, autoClose: false, highWaterMark: CHUNK_BYTES }), onRead),
+    )
+  const close = (): Promise<void> => handle.close()
+  if (!stats.isFile()) return { name, chunks: stream, close }
   const start = Buffer.alloc(4)
   await handle.read(start, 0, start.length, 0)
-  const chunks = (onRead: (bytes: number) => void): AsyncIterable<Buffer> =>
-    decompressorFor(start)
-      ? decompressed(
-          counted(
-            createReadStream('', { fd: handle, autoClose: false, start: 0, highWaterMark: CHUNK_BYTES }),
-            onRead,
-          ),
-        )
-      : plainChunks(handle, onRead)
-  return { name, size: stats.size, handle, chunks }
+  const { size } = stats
+  if (decompressorFor(start)) return { name, size, chunks: stream, close }
+  const grows = { handle, at: 0 }
+  return {
+    name,
+    size,
+    chunks: (onRead) => plainChunks(grows, onRead),
+    grows,
+    close: () => grows.handle.close(),
+  }
 }
 
 /** Two buffers in turn: the next chunk is read while this one is looked at. */
 async function* plainChunks(
-  handle: FileHandle,
+  file: { readonly handle: FileHandle; at: number },
   onRead: (bytes: number) => void,
 ): AsyncGenerator<Buffer, void, undefined> {
-  let at = 0
-  const readInto = (buffer: Buffer): Promise<number> =>
-    handle.read(buffer, 0, buffer.length, at).then(({ bytesRead }) => {
-      at += bytesRead
-      return bytesRead
-    })
+  const readInto = async (buffer: Buffer): Promise<number> => {
+    const { bytesRead } = await file.handle.read(buffer, 0, buffer.length, file.at)
+    file.at += bytesRead
+    return bytesRead
+  }
   let current = Buffer.allocUnsafeSlow(CHUNK_BYTES)
   let spare = Buffer.allocUnsafeSlow(CHUNK_BYTES)
   let bytes = await readInto(current)

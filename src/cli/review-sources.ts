@@ -1,0 +1,52 @@
+/** What a review reads besides the logs themselves: the configuration and the list of what is expected. */
+import { readFileSync } from 'node:fs'
+import type { Config } from '../config/load.ts'
+import { parseExpected, type ExpectedEntry } from '../review/expected.ts'
+import type { Io } from './io.ts'
+import { printIssues, readConfig, whyUnreadable } from './read-config.ts'
+import type { ReviewOptions } from './review-options.ts'
+
+export interface Sources {
+  /** The logs. */
+  readonly names: readonly string[]
+  readonly expected: readonly ExpectedEntry[]
+  readonly config: Config
+}
+
+/** Nothing where one of them cannot be used; it has been said why. */
+export function readSources(files: readonly string[], options: ReviewOptions, io: Io): Sources | undefined {
+  const read = readConfig(options.config)
+  if (read.kind === 'invalid') {
+    printIssues(read.issues, read.text, io)
+    return undefined
+  }
+  if (read.kind === 'unreadable') {
+    io.stderr.write(`sallyport: ${read.message}\n`)
+    return undefined
+  }
+  const { config } = read
+  const configured = config.audit.file ? [config.audit.file.path] : []
+  const names = files.length > 0 ? files : configured
+  if (names.length === 0) {
+    io.stderr.write(
+      `sallyport: ${read.file} writes no records to a file (audit.file); name the log, or - for standard input\n`,
+    )
+    return undefined
+  }
+  const expected = options.expected === undefined ? [] : readExpected(options.expected, io)
+  return expected && { names, expected, config }
+}
+
+function readExpected(file: string, io: Io): readonly ExpectedEntry[] | undefined {
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (error) {
+    io.stderr.write(`sallyport: ${file}: ${whyUnreadable(error)}\n`)
+    return undefined
+  }
+  const result = parseExpected(text, file)
+  if (result.ok) return result.entries
+  printIssues(result.issues, text, io)
+  return undefined
+}
