@@ -48,8 +48,9 @@ export function readRecord(value: unknown): Reading {
         denial: denialOf(value, text(member(event, 'reason')), timeMs, timeMs),
       }
     case 'denials-folded': {
-      const first = time(member(event, 'start')) ?? timeMs
-      const last = time(member(event, 'end')) ?? timeMs
+      const folded = member(own, 'folded')
+      const first = time(member(folded, 'first')) ?? timeMs
+      const last = time(member(folded, 'last')) ?? timeMs
       return { kind: 'denial', timeMs, denial: denialOf(value, text(member(event, 'reason')), first, last) }
     }
     case 'tunnel-opened':
@@ -65,7 +66,7 @@ function denialOf(record: unknown, reason: string | null, first: number, last: n
   const own = member(record, 'sallyport')
   const source = member(record, 'source')
   const destination = member(record, 'destination')
-  const count = member(own, 'count')
+  const count = member(member(own, 'folded'), 'count')
   return {
     count: typeof count === 'number' && Number.isSafeInteger(count) && count > 0 ? count : 1,
     first: Math.min(first, last),

@@ -3,7 +3,6 @@
  * opens a host that nobody has looked at, except the hosts of a preset of the same publisher, which stand as a change
  * of one line. Never a wildcard, never an address, nothing that was tried once.
  */
-import { stringify } from 'yaml'
 import { printable } from '../doctor/printable.ts'
 import { parseAuthority } from '../policy/authority.ts'
 import { decide } from '../policy/decide.ts'
@@ -101,7 +100,7 @@ export function formatSuggestions(found: Suggestions, { policy, presets, nowMs }
     lines.push(`  # ${preset} names these; \`sallyport presets show ${preset}\` shows what else it allows:`)
     for (const evidence of hosts) lines.push(`  #   ${nameOf(evidence)}: ${evidenceOf(evidence)}`)
   }
-  lines.push(`  presets: ${flow([...presets, ...found.presets.keys()])}`)
+  lines.push(`  presets: [${[...presets, ...found.presets.keys()].join(', ')}]`)
   for (const { rule, ...evidence } of found.expired) {
     const owner = rule.owner === undefined ? 'it has no owner' : `ask ${oneLine(rule.owner)}`
     lines.push(`  # ${ruleName(rule)} expired on ${rule.expires}, ${owner}: ${evidenceOf(evidence)}`)
@@ -154,13 +153,10 @@ function written(rule: Rule): Record<string, unknown> {
   }
 }
 
-function flow(value: unknown): string {
-  return stringify(value, {
-    collectionStyle: 'flow',
-    flowCollectionPadding: false,
-    doubleQuotedAsJSON: true,
-    lineWidth: 0,
-  }).trim()
+/** On one line, whatever is in it: texts in quotes are the same in YAML and JSON. */
+function flow(fields: Readonly<Record<string, unknown>>): string {
+  const written = Object.entries(fields).map(([name, value]) => `${name}: ${JSON.stringify(value)}`)
+  return `{ ${written.join(', ')} }`
 }
 
 /** What a comment can hold: a line end in a log must not end the comment. */

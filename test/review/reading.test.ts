@@ -1,6 +1,7 @@
 /** Lines as they come out of files, docker and kubectl: what is a denial, what is another record, what is broken. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { foldedRecord } from '../../src/audit/folded-record.ts'
 import { readRecord, type Denial } from '../../src/review/denial.ts'
 import { MAX_LINE_BYTES } from '../../src/review/line-splitter.ts'
 import type { RefusalCode } from '../../src/policy/reasons.ts'
@@ -113,10 +114,18 @@ describe('lines in other clothes', () => {
   })
 
   test('a folded record counts for all that it stands for', () => {
-    const folded = deniedLine({ host: 'flood.example' })
-      .replace('tunnel-denied', 'denials-folded')
-      .replace('"outcome"', '"start":"2026-11-23T11:00:00.000Z","end":"2026-11-23T11:00:10.000Z","outcome"')
-      .replace('"schema":1,', '"schema":1,"count":4711,')
+    const written = foldedRecord({
+      scope: 'host',
+      attempt: attemptOf({ host: 'flood.example' }),
+      refusal: refusal('host_not_allowed'),
+      count: 4711,
+      firstMs: Date.parse('2026-11-23T11:00:00.000Z'),
+      lastMs: Date.parse('2026-11-23T11:00:10.000Z'),
+    })
+    const folded = DENIED.replace(
+      /"source":.*(?="message")/,
+      `${JSON.stringify(written.fields).slice(1, -1)},`,
+    )
     const { denials, groups } = aggregated([DENIED + folded])
     expect(denials).toBe(4712)
     expect(groups.find(({ fields }) => fields.host === 'flood.example')).toMatchObject({
