@@ -1,4 +1,5 @@
 /** `sallyport firewall nftables` on a machine of its own, with a name server that changes its answers every other second. */
+import { writeFileSync } from 'node:fs'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { gateConfig, node, root, sallyport, writeConfig } from './lab/gate.ts'
 import { needing } from './lab/needs.ts'
@@ -135,6 +136,24 @@ describe.skipIf(lab.missing)(`sallyport firewall nftables${lab.because}`, () => 
     expect(await outside.fetch(URL_OF_HOST)).toBe(one)
     expect(await outside.fetch(URL_OF_HOST, ...at(never))).toBeUndefined()
     await service.stop()
+  })
+
+  test('there is no moment without rules, and none without an address, while the table is loaded over and over', async () => {
+    await outside.rotate(HOST, [one])
+    const { stdout } = await firewall('--print', '--grace', '60s')
+    const script = scope.path('rules.nft')
+    writeFileSync(script, stdout)
+    await outside.inside('nft', ['-f', script])
+    const loads = 150
+    const load = `for i in $(seq ${loads}); do nft -f ${script} || exit 1; done`
+    const knocker = new URL('lab/knock.ts', import.meta.url).pathname
+    const [loading, knocking] = await Promise.all([
+      outside.inside('sh', ['-c', load]),
+      outside.inside(node, [knocker, one, never, '3000']),
+    ])
+    expect(loading.code).toBe(0)
+    const found: unknown = JSON.parse(knocking.stdout)
+    expect(found).toMatchObject({ late: 0, reached: 0 })
   })
 
   test('filters one user only, where one is named', async () => {
