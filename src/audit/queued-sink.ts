@@ -20,6 +20,8 @@ export interface Sent {
   readonly rejected?: number
   /** The errno's name or the like. `EAGAIN`: slow, but no failure. */
   readonly failure?: string
+  /** After a failure: when to try again, in milliseconds. Default: {@link QueuedSinkOptions.retryMs}. */
+  readonly retryMs?: number
 }
 
 export interface QueuedSinkOptions {
@@ -31,6 +33,11 @@ export interface QueuedSinkOptions {
   readonly format?: (line: string) => string
   /** Milliseconds between tries while writing fails. Default 1000. */
   readonly retryMs?: number
+  /**
+   * The records are safe elsewhere, so that this way out may lag behind: it is well while its queue has room, and nobody
+   * waits for it.
+   */
+  readonly patient?: boolean
   /** Called when writing starts to fail, with the errno's name, and when it works again. */
   readonly onTrouble?: (code: string) => void
   readonly onRecovered?: (lost: number, loss: Loss) => void
@@ -46,7 +53,6 @@ const GATHER_MS = 2
 /** One send at a time: whatever gathers meanwhile goes out together. */
 export class QueuedSink implements AuditSink {
   readonly name: string
-  healthy = true
   lost = 0
   readonly #options: QueuedSinkOptions
   #queue: string[] = []
@@ -54,7 +60,11 @@ export class QueuedSink implements AuditSink {
   /** What the running send has left. */
   #batch: readonly string[] = []
   #batchBytes = 0
+  /** Some of the batch was refused for good: no sign that all is well again. */
+  #refused = false
   #sending = false
+  #retryTimer: NodeJS.Timeout | undefined
+  #failing = false
   #drainScheduled = false
   /** The queue was full: nothing is taken until there is room for good, so that what is missing is one gap. */
   #full = false
@@ -68,6 +78,10 @@ export class QueuedSink implements AuditSink {
   constructor(options: QueuedSinkOptions) {
     this.name = options.name
     this.#options = options
+  }
+
+  get healthy(): boolean {
+    return !this.#failing || (this.#options.patient === true && !this.#full)
   }
 
   write(record: string): void {
@@ -89,7 +103,7 @@ export class QueuedSink implements AuditSink {
   written(timeoutMs: number): Promise<boolean> {
     // In this order: a line that was lost leaves an empty queue behind, and is not written.
     if (!this.healthy) return Promise.resolve(false)
-    if (this.#idle) return Promise.resolve(true)
+    if (this.#idle || this.#options.patient) return Promise.resolve(true)
     return this.#settled(timeoutMs)
   }
 
@@ -97,7 +111,8 @@ export class QueuedSink implements AuditSink {
     const startMs = performance.now()
     // A sink that fails gets one more try; one that works, all the time there is.
     if (!this.#idle) {
-      await this.#settled(this.healthy ? timeoutMs : Math.min(timeoutMs, this.#retryMs + BUSY_RETRY_MS))
+      this.#retryNow()
+      await this.#settled(!this.#failing ? timeoutMs : Math.min(timeoutMs, this.#retryMs + BUSY_RETRY_MS))
     }
     if (!this.#idle) {
       // Of the batch that is under way, what has left whole has left.
@@ -163,6 +178,7 @@ export class QueuedSink implements AuditSink {
       if (this.#queue.length === 0) return
       this.#batch = this.#queue
       this.#batchBytes = this.#queuedBytes
+      this.#refused = false
       this.#queue = []
       this.#queuedBytes = 0
       this.#batchWaiting = this.#waiting.splice(0)
@@ -171,14 +187,15 @@ export class QueuedSink implements AuditSink {
     this.#options.outlet.send(this.#batch, (sent) => this.#onSent(sent))
   }
 
-  #onSent({ delivered, rejected = 0, failure }: Sent): void {
+  #onSent({ delivered, rejected = 0, failure, retryMs }: Sent): void {
     this.#takeOff(delivered)
     if (rejected > 0) {
       this.#fail(failure ?? 'EREJECTED')
       this.lost += rejected
+      this.#refused = true
       this.#settle(this.#batchWaiting, false)
     } else if (failure !== undefined) {
-      this.#retry(failure)
+      this.#retry(failure, retryMs)
       return
     }
     this.#sending = false
@@ -203,7 +220,7 @@ export class QueuedSink implements AuditSink {
     this.#batch = this.#batch.slice(delivered)
   }
 
-  #retry(failure: string): void {
+  #retry(failure: string, retryMs = this.#retryMs): void {
     const busy = failure === 'EAGAIN' || failure === 'EBUSY'
     if (!busy) {
       this.#fail(failure)
@@ -211,27 +228,29 @@ export class QueuedSink implements AuditSink {
       this.#settle(this.#waiting, false)
     }
     // `#sending` stays true until the next try, so that new lines only queue up. It does not keep the process alive.
-    setTimeout(
-      () => {
-        this.#sending = false
-        this.#drain()
-      },
-      busy ? BUSY_RETRY_MS : this.#retryMs,
-    ).unref()
+    this.#retryTimer = setTimeout(() => this.#retryNow(), busy ? BUSY_RETRY_MS : retryMs).unref()
+  }
+
+  #retryNow(): void {
+    if (!this.#retryTimer) return
+    clearTimeout(this.#retryTimer)
+    this.#retryTimer = undefined
+    this.#sending = false
+    this.#drain()
   }
 
   /** A whole batch is out and there is room again; less would have it fail and recover with every write. */
   #recover(): void {
-    if (this.healthy || this.#queuedBytes > this.#maxQueueBytes / 2) return
-    this.healthy = true
+    if (!this.#failing || this.#refused || this.#queuedBytes > this.#maxQueueBytes / 2) return
+    this.#failing = false
     this.#full = false
     const lost = this.lost - this.#lostWhenTroubled
     this.#options.onRecovered?.(lost, this.#last === undefined ? {} : { after: hashLine(this.#last) })
   }
 
   #fail(code: string): void {
-    if (!this.healthy) return
-    this.healthy = false
+    if (this.#failing) return
+    this.#failing = true
     this.#lostWhenTroubled = code === 'EOVERFLOW' ? this.lost - 1 : this.lost
     this.#options.onTrouble?.(code)
   }

@@ -1,6 +1,7 @@
 /** What a newcomer sees when the gate starts on a terminal. */
 import { ruleName } from '../policy/rules.ts'
 import type { Config } from '../config/load.ts'
+import { syslogName } from './remote-outlets.ts'
 import type { Endpoint } from '../wire/types.ts'
 
 export interface BannerFacts {
@@ -22,6 +23,8 @@ export function formatBanner({ version, config, configFile, endpoints, wire, wor
   const denials = [
     ...(config.audit.stdout ? ['standard output'] : []),
     ...(config.audit.file ? [config.audit.file.path] : []),
+    ...(config.audit.syslog ? [syslogName(config.audit.syslog.address)] : []),
+    ...(config.audit.otlp ? [config.audit.otlp.url] : []),
   ]
   return `
   sallyport ${version}  ${where}  (${wire} wire${workers > 1 ? `, ${workers} workers` : ''}, ${configFile})

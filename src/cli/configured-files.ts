@@ -2,6 +2,7 @@
 import type { Config } from '../config/load.ts'
 import { readCandidate } from './candidate.ts'
 import { ConfiguredFileError, readPasswords } from './client-files.ts'
+import { readSyslogFiles } from './remote-outlets.ts'
 import { readTlsFiles } from './tls-listeners.ts'
 
 /** What is wrong with the files that the configuration names; nothing where all can be read. */
@@ -10,6 +11,7 @@ export function findFileProblem(config: Config): string | undefined {
     readPasswords(config)
     readTlsFiles(config)
     readCandidate(config)
+    if (config.audit.syslog) readSyslogFiles(config.audit.syslog)
     return undefined
   } catch (error) {
     if (error instanceof ConfiguredFileError) return error.message

@@ -1,14 +1,16 @@
 /** Opens the sinks that the configuration names, and says on standard error when one fails. */
 import { constants, openSync, statSync } from 'node:fs'
-import { FileOutlet } from '../audit/file-outlet.ts'
+import { hostname } from 'node:os'
+import { FileOutlet, type Rotation } from '../audit/file-outlet.ts'
 import { openAuditFile, type Torn } from '../audit/file-tail.ts'
 import type { AuditEvent } from '../audit/record.ts'
-import { QueuedSink, type Outlet } from '../audit/queued-sink.ts'
+import { QueuedSink, type Outlet, type QueuedSinkOptions } from '../audit/queued-sink.ts'
 import { FdOutlet, type AuditSink } from '../audit/sinks.ts'
 import { formatTerminalLine } from '../audit/terminal.ts'
 import { systemClock } from '../clock.ts'
 import type { Config } from '../config/load.ts'
 import { wantsColor } from './io.ts'
+import { openRemoteOutlets } from './remote-outlets.ts'
 
 const STDOUT_FD = 1
 /** O_NONBLOCK matters to a FIFO only: neither opening nor writing may wait for its reader. */
@@ -35,14 +37,20 @@ export function openSinks(
   say: (text: string) => void,
   record: (event: GateEvent) => void,
 ): OpenedSinks | undefined {
-  const promise =
-    audit.onError === 'deny' ? 'no tunnel opens until it works again' : 'tunnels open unrecorded'
-  const queued = (name: string, outlet: Outlet, format?: (line: string) => string): AuditSink =>
+  const { file } = audit
+  // Records that are on this machine are safe while a log server is away.
+  const patient = audit.stdout || file !== null
+  const deny = audit.onError === 'deny'
+  const promise = deny ? 'no tunnel opens until it works again' : 'tunnels open unrecorded'
+  const queued = (name: string, outlet: Outlet, options: Partial<QueuedSinkOptions> = {}): AuditSink =>
     new QueuedSink({
       name,
       outlet,
-      ...(format && { format }),
-      onTrouble: (code) => say(`cannot write audit records to ${name}: ${code}; ${promise}`),
+      ...options,
+      onTrouble(code) {
+        const meanwhile = options.patient ? 'they wait, as many as the queue holds' : promise
+        say(`cannot write audit records to ${name}: ${code}; ${meanwhile}`)
+      },
       onRecovered(lost, { after }) {
         say(`audit records go to ${name} again; ${lost} were lost`)
         const message = `writing to ${name} works again, ${lost} records were lost`
@@ -53,10 +61,12 @@ export function openSinks(
   const sinks: AuditSink[] = []
   if (audit.stdout) {
     const color = wantsColor(stdout)
-    const readable = (line: string): string => `${formatTerminalLine(line, color)}\n`
-    sinks.push(queued('standard output', new FdOutlet(STDOUT_FD), stdout.isTTY ? readable : undefined))
+    const format = (line: string): string => `${formatTerminalLine(line, color)}\n`
+    sinks.push(queued('standard output', new FdOutlet(STDOUT_FD), stdout.isTTY ? { format } : {}))
   }
-  const { file } = audit
+  for (const { name, outlet } of openRemoteOutlets(audit, hostname())) {
+    sinks.push(queued(name, outlet, { patient }))
+  }
   if (!file) return { sinks }
   const { path } = file
   try {
@@ -66,19 +76,13 @@ export function openSinks(
       return { sinks }
     }
     const opened = openAuditFile(path)
-    const outlet = new FileOutlet(
-      {
-        ...file,
-        clock: systemClock,
-        onRotated({ former, head, removed }) {
-          const message = `the audit file goes on in a new one, the former is ${former}`
-          const facts = { sink: path, former, head, ...(removed.length > 0 && { removed }) }
-          record({ kind: 'gate', action: 'audit-rotated', message, facts })
-        },
-        onRotationFailed: (code) => say(`cannot rotate ${path}: ${code}; it grows on`),
-      },
-      opened,
-    )
+    const onRotated = ({ former, head, removed }: Rotation): void => {
+      const message = `the audit file goes on in a new one, the former is ${former}`
+      const facts = { sink: path, former, head, ...(removed.length > 0 && { removed }) }
+      record({ kind: 'gate', action: 'audit-rotated', message, facts })
+    }
+    const onRotationFailed = (code: string): void => say(`cannot rotate ${path}: ${code}; it grows on`)
+    const outlet = new FileOutlet({ ...file, clock: systemClock, onRotated, onRotationFailed }, opened)
     sinks.push(queued(path, outlet))
     const { head, torn } = opened
     return { sinks, ...(head !== undefined && { head }), ...(torn && { found: tornEvent(path, torn) }) }

@@ -111,7 +111,8 @@ export function loadConfig(source: ConfigSource): ConfigResult {
   const compile = (part: PolicySource): Policy => buildPolicy(part, source.presets, source.nowMs, report)
   const policy = compile(common)
   const rules = buildClientRules(settings, common, policy, source.presets, compile, report)
-  if (!settings.audit.stdout && !settings.audit.file) {
+  const { stdout, file, syslog, otlp } = settings.audit
+  if (!stdout && !file && !syslog && !otlp) {
     report(['audit', 'stdout'], 'records would go nowhere; turn on `audit.stdout`, or name an `audit.file`')
   }
   if (issues.length > 0) return { ok: false, issues: byPlace(issues) }

@@ -9,7 +9,14 @@ import { parseBlock } from '../policy/addresses.ts'
 import { isUserName } from '../policy/clients.ts'
 import { parseHostPattern } from '../policy/host-pattern.ts'
 import { parseHostname } from '../policy/hostname.ts'
-import { parseDurationMs, parseListenAddress, parseSizeBytes, type ListenAddress } from './units.ts'
+import {
+  parseDurationMs,
+  parseFacility,
+  parseListenAddress,
+  parseSizeBytes,
+  parseSyslogAddress,
+  type ListenAddress,
+} from './units.ts'
 
 /** A text that `parse` understands; `undefined` from it becomes an issue saying what was expected. */
 function parsed<T>(parse: (text: string) => T | undefined, expected: string) {
@@ -287,9 +294,6 @@ export const firewallSchema = z.preprocess(
 export const FIREWALL_DEFAULTS = firewallSchema.parse('nftables')
 export type FirewallConfig = z.output<typeof firewallSchema>
 
-const notYet = (what: string, instead: string) =>
-  z.null({ error: `${what} is not part of this version; ${instead}` })
-
 const MIN_FILE_BYTES = 64 * 1024
 const auditFile = z.preprocess(
   // A plain path is the file with nothing else said.
@@ -319,10 +323,49 @@ const auditFile = z.preprocess(
     })),
 )
 
+const syslog = z.preprocess(
+  (value) => (typeof value === 'string' ? { address: value } : value),
+  z
+    .strictObject({
+      address: parsed(
+        parseSyslogAddress,
+        'an address such as `tcp://127.0.0.1:514`, `tls://logs.example.com:6514` or `udp://127.0.0.1:514`',
+      ),
+      facility: parsed(
+        parseFacility,
+        'a facility such as `local0` (to `local7`), `daemon`, `auth`, `authpriv`, `audit` or `user`',
+      ).prefault('local0'),
+      ca: text().optional(),
+      cert: text().optional(),
+      key: text().optional(),
+    })
+    .refine(({ cert, key }) => (cert === undefined) === (key === undefined), {
+      error: '`cert` and `key` go together',
+    })
+    .refine(({ address, ca, cert }) => address.protocol === 'tls' || (ca ?? cert) === undefined, {
+      error: '`ca`, `cert` and `key` are for tls:// addresses',
+    }),
+)
+
+const otlp = z.preprocess(
+  (value) => (typeof value === 'string' ? { url: value } : value),
+  z
+    .strictObject({
+      url: z.url({
+        protocol: /^https?$/,
+        error: 'expected a URL such as `http://127.0.0.1:4318/v1/logs`',
+      }),
+      headers: z.record(z.string(), z.string()).default({}),
+      timeout: positiveDuration().prefault('10s'),
+    })
+    .transform(({ timeout, ...rest }) => ({ ...rest, timeoutMs: timeout })),
+)
+
 const audit = z.strictObject({
   stdout: z.boolean().default(true),
   file: auditFile.nullable().default(null),
-  syslog: notYet('syslog', 'write to standard output and let the service manager forward it').default(null),
+  syslog: syslog.nullable().default(null),
+  otlp: otlp.nullable().default(null),
   record: z.enum(['all', 'denied']).default('all'),
   fold: z
     .strictObject({ above: count().default(10), within: positiveDuration().prefault('10s') })

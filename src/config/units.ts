@@ -49,6 +49,40 @@ export function parseListenAddress(text: string): ListenAddress | undefined {
   return isIPv4Literal(host) ? { host, port } : undefined
 }
 
+export interface SyslogAddress {
+  readonly protocol: 'tcp' | 'tls' | 'udp'
+  readonly host: string
+  readonly port: number
+}
+
+/** RFC 5424 section 6.2.1, those that suit. */
+const FACILITIES: Readonly<Record<string, number>> = {
+  user: 1,
+  daemon: 3,
+  auth: 4,
+  authpriv: 10,
+  audit: 13,
+}
+
+/** `local0` to `local7`, `daemon`, `auth`, `authpriv`, `audit` or `user`, as the number that stands for it. */
+export function parseFacility(text: string): number | undefined {
+  const [, local] = /^local([0-7])$/.exec(text) ?? []
+  return local === undefined ? FACILITIES[text] : 16 + Number(local)
+}
+
+const SYSLOG_PORTS = { tcp: 514, tls: 6514, udp: 514 } as const
+
+/** `tcp://127.0.0.1:514`, `tls://logs.example.com` (port 6514), `udp://[::1]`. */
+export function parseSyslogAddress(text: string): SyslogAddress | undefined {
+  const match = /^(tcp|tls|udp):\/\/(?:\[([^\]]+)\]|([A-Za-z0-9._-]+))(?::([1-9][0-9]{0,4}))?$/.exec(text)
+  if (!match) return undefined
+  const [, scheme, ipv6, name, digits] = match
+  const protocol = scheme === 'tls' || scheme === 'udp' ? scheme : 'tcp'
+  const port = digits === undefined ? SYSLOG_PORTS[protocol] : Number(digits)
+  if (port > 65_535 || (ipv6 !== undefined && !isIPv6Literal(ipv6))) return undefined
+  return { protocol, host: ipv6 ?? name ?? '', port }
+}
+
 export function formatListenAddress({ host, port }: ListenAddress): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }

@@ -1,10 +1,15 @@
 /** The trail of the real program: over workers, rotation, a kill and a restart it stays one chain, and verify says so. */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync } from 'node:fs'
+import { createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { formerFiles } from '../../src/audit/former-files.ts'
 import { hashLine } from '../../src/audit/hash-line.ts'
+import { until } from '../support/deadline.ts'
+import { freePort } from '../support/free-port.ts'
+import { expectThrough } from '../support/lab.ts'
+import { rsyslog, Rsyslog } from '../support/rsyslog.ts'
 import { openProcessLab } from '../support/process-lab.ts'
 import { run } from './run.ts'
 
@@ -72,4 +77,61 @@ test('killed in the middle of a line: the next start says what was lost, and goe
   const verified = await run(['audit', 'verify', path])
   expect(verified).toMatchObject({ code: 0, stderr: '' })
   expect(verified.stdout).toContain('is the last of a run that ended without gate-stopped')
+})
+
+describe.skipIf(rsyslog.missing)(`with a log server${rsyslog.because}`, () => {
+  test('rsyslogd has the lines of standard output, to the last, when the program has ended', async () => {
+    const server = await Rsyslog.start()
+    const lab = await openProcessLab()
+    const gate = await lab.gate({ workers: 2, audit: { syslog: `tcp://127.0.0.1:${server.port}` } })
+    for (let index = 0; index < 20; index += 1) await lab.ask(gate, `h${index}.example:443`)
+    const client = await lab.tunnel(gate)
+    client.finish()
+    expect(await client.ended()).toBe('fin')
+    expect(await gate.stop()).toBe(0)
+    await until(() => server.messages.length >= gate.audit.lines.length, 'all messages')
+    expect(server.messages.map(({ line }) => line)).toEqual(gate.audit.lines)
+    expect(server.messages[0]?.header).toMatch(/ sallyport gate-started$/)
+  })
+})
+
+test('a log server that takes nothing delays neither a tunnel that is open nor a new one', async () => {
+  const sockets: Socket[] = []
+  const server = createServer((socket) => sockets.push(socket.pause()))
+  onTestFinished(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  const port = await new Promise<number>((resolve) => {
+    server.listen(0, '127.0.0.1', () => {
+      const bound = server.address()
+      resolve(typeof bound === 'object' && bound ? bound.port : 0)
+    })
+  })
+  const lab = await openProcessLab()
+  const gate = await lab.gate({ audit: { syslog: `tcp://127.0.0.1:${port}` } })
+  const client = await lab.tunnel(gate)
+  for (let round = 0; round < 20; round += 1) {
+    await Promise.all(
+      Array.from({ length: 20 }, (_, index) => lab.ask(gate, `h${round}-${index}.example:443`)),
+    )
+    await expectThrough(client, Buffer.from(`round ${round}`))
+  }
+  await lab.tunnel(gate)
+  expect(sockets).toHaveLength(1)
+  expect(gate.stderr).toBe('')
+})
+
+test('a collector that is away is said once, tunnels open meanwhile, and the loss is counted at the end', async () => {
+  const lab = await openProcessLab()
+  const gate = await lab.gate({ audit: { otlp: `http://127.0.0.1:${await freePort()}/v1/logs` } })
+  const client = await lab.tunnel(gate)
+  client.finish()
+  expect(await client.ended()).toBe('fin')
+  expect(await gate.stop()).toBe(1)
+  const { length } = gate.audit.lines
+  expect(gate.stderr).toMatch(
+    /cannot write audit records to http:.*: ECONNREFUSED; they wait, as many as the queue holds/,
+  )
+  expect(gate.stderr).toContain(`${length} audit records could not be written`)
 })

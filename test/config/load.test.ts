@@ -160,6 +160,12 @@ const DEFECTS: Readonly<Record<string, readonly Expected[]>> = {
     [5, 13, 'audit.file.maxAge', 'at least 1m'],
     [6, 11, 'audit.file.keep', 'from 1 up, or `all`'],
   ],
+  'audit-sinks': [
+    [3, 14, 'audit.syslog.address', 'an address such as `tcp://127.0.0.1:514`'],
+    [4, 15, 'audit.syslog.facility', 'a facility such as `local0`'],
+    [6, 10, 'audit.otlp.url', 'a URL such as `http://127.0.0.1:4318/v1/logs`'],
+    [8, 12, 'audit.fold.above', 'must be at least 1'],
+  ],
 
   'sni-exception': [
     [3, 7, 'policy.allow[0]', 'say `owner` and `reason`'],
@@ -359,15 +365,13 @@ describe('the default configuration', () => {
     const rows = readFileSync(new URL('../../docs/configuration.md', import.meta.url), 'utf8')
     const written = [...rows.matchAll(/^\| `([A-Za-z.]+)`/gm)].map(([, key]) => key)
     // What a listener may have is told beside `listen`; sections in reserve are one row.
-    const expected = known
-      .filter((key) => key !== 'audit.syslog')
-      .map((key) => (key.startsWith('admin.') ? 'admin' : key))
+    const expected = known.map((key) => (key.startsWith('admin.') ? 'admin' : key))
     expect(new Set(written)).toEqual(new Set([...expected, 'tls', 'proxyProtocol']))
   })
 
   test('shows every key that this version knows', () => {
     // Sections and keys that are reserved for a later version.
-    const later = ['admin', 'audit.syslog']
+    const later = ['admin']
     const known = knownKeysAt(configSchema, []).flatMap((section) => {
       const inner = knownKeysAt(configSchema, [section])
       // Off by default; docs/firewall.md has its keys.
