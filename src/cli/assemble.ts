@@ -16,6 +16,7 @@ import { DnsCache } from '../dns/cache.ts'
 import { createQuery, type Query } from '../dns/query.ts'
 import { createResolver } from '../dns/resolver.ts'
 import { createAdmission, type AdmitElements } from '../firewall/admission.ts'
+import { Meter } from '../metrics/meter.ts'
 import { createCandidate, type Compare } from '../proxy/candidate.ts'
 import type { Services } from '../proxy/connect.ts'
 import { createGate, type Gate, type GateLimits } from '../proxy/gate.ts'
@@ -61,6 +62,7 @@ export interface AssembledParts {
   /** The one in use; another after a reload that changes `dns`. */
   readonly cache: DnsCache
   readonly tunnels: TunnelRegistry
+  readonly meter: Meter
   /**
    * Puts another configuration in force, whole or not at all: from the next connection on, and for open tunnels as
    * `policy.onRevoke` says. What is bound to the process, such as its listeners, stays as it is. Answers with the
@@ -102,7 +104,9 @@ export function assembleParts(config: Config, audit: Audit, seams: Omit<Seams, '
   const nextId = createEventIds(() => clock.wallMs())
   const onBug =
     seams.onBug ?? ((error) => process.emitWarning(error instanceof Error ? error : String(error)))
-  const openCache = ({ dns }: Config): DnsCache => new DnsCache(seams.query ?? createQuery(dns), clock, dns)
+  const meter = new Meter(clock)
+  const openCache = ({ dns }: Config): DnsCache =>
+    new DnsCache(meter.timed(seams.query ?? createQuery(dns)), clock, dns)
   // It lasts as long as the process, whatever a reload says.
   const firewall = config.firewall ?? undefined
   const { admit } = seams
@@ -125,7 +129,7 @@ export function assembleParts(config: Config, audit: Audit, seams: Omit<Seams, '
         ...(seams.ownAddresses && { ownAddresses: seams.ownAddresses }),
       }),
       isLoop: createLoopGuard(),
-      audit,
+      audit: meter.metered(audit),
       tunnels,
       nextId,
       clientAllowed: remembering((address) => inBlocks(address, clients.allow)),
@@ -157,6 +161,7 @@ export function assembleParts(config: Config, audit: Audit, seams: Omit<Seams, '
       return cache
     },
     tunnels,
+    meter,
     reload(next) {
       // All that can fail comes before all that changes.
       const names = sameQueries(current, next) ? cache : openCache(next)

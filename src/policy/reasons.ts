@@ -370,6 +370,8 @@ export const OUTCOMES = {
 } as const satisfies Record<string, OutcomeEntry>
 
 export type OutcomeCode = keyof typeof OUTCOMES
+// oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the keys of a constant
+export const OUTCOME_CODES = Object.keys(OUTCOMES) as readonly OutcomeCode[]
 /** Codes that end an attempt: everything but `allowed` and the ends of an open tunnel. */
 export type RefusalCode = {
   [C in OutcomeCode]: (typeof OUTCOMES)[C]['action'] extends 'tunnel-denied' | 'tunnel-failed' ? C : never

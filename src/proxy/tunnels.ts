@@ -49,6 +49,11 @@ export class TunnelRegistry {
     return this.#open.size
   }
 
+  /** Oldest first. */
+  get open(): ReadonlySet<Tunnel> {
+    return this.#open
+  }
+
   /** How many tunnels, and attempts on their way to one, the client has. */
   ofClient(client: string): number {
     return this.#perClient.get(client) ?? 0
