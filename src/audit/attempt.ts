@@ -61,6 +61,8 @@ export interface Attempt {
   tlsExpected?: boolean
   /** The opening is on record: whatever happens now ends with a closing record. */
   opened?: boolean
+  /** A reload has taken its permission away, and `policy.onRevoke` is `keep`. */
+  revoked?: boolean
   /** What the ClientHello offered; its server name is in canonical spelling. */
   tls?: {
     readonly serverName?: string

@@ -24,6 +24,8 @@ export interface LedgerOptions {
   readonly onError: 'deny' | 'continue'
   /** Hash of the last line of the file that is continued. Default: the chain starts here. */
   readonly head?: string
+  /** Sees each line as it goes to the sinks. */
+  readonly onLine?: ((line: string) => void) | undefined
 }
 
 /** `sallyport.prev` of the first record of a chain: there is no line before. */
@@ -35,13 +37,15 @@ const WRITE_TIMEOUT_MS = 5000
 export class Ledger implements Lines {
   readonly #sinks: readonly AuditSink[]
   readonly #onError: LedgerOptions['onError']
+  readonly #onLine: LedgerOptions['onLine']
   #sequence = 0
   #head: string
 
-  constructor({ sinks, onError, head = GENESIS }: LedgerOptions) {
+  constructor({ sinks, onError, head = GENESIS, onLine }: LedgerOptions) {
     this.#sinks = sinks
     this.#onError = onError
     this.#head = head
+    this.#onLine = onLine
   }
 
   get accepting(): boolean {
@@ -67,6 +71,7 @@ export class Ledger implements Lines {
     this.#head = hashLine(stamped)
     const whole = `${stamped}\n`
     for (const sink of this.#sinks) sink.write(whole)
+    this.#onLine?.(whole)
   }
 
   written(): true | Promise<boolean> {

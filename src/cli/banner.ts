@@ -11,9 +11,19 @@ export interface BannerFacts {
   readonly endpoints: readonly Endpoint[]
   readonly wire: string
   readonly workers: number
+  /** Where the admin listener is, if anywhere. */
+  readonly admin: Endpoint | undefined
 }
 
-export function formatBanner({ version, config, configFile, endpoints, wire, workers }: BannerFacts): string {
+export function formatBanner({
+  version,
+  config,
+  configFile,
+  endpoints,
+  wire,
+  workers,
+  admin,
+}: BannerFacts): string {
   const { policy } = config
   const where = endpoints.map((endpoint) => formatEndpoint(endpoint)).join(', ')
   const proxy = `${config.listen[0]?.tls ? 'https' : 'http'}://${formatEndpoint(forClients(endpoints[0] ?? { address: '127.0.0.1', port: 3128 }))}`
@@ -30,7 +40,7 @@ export function formatBanner({ version, config, configFile, endpoints, wire, wor
   sallyport ${version}  ${where}  (${wire} wire${workers > 1 ? `, ${workers} workers` : ''}, ${configFile})
 
   allowed   ${hosts} from ${sources}; nothing else${policy.mode === 'report' ? ', but mode is report: all of it passes, recorded' : ''}
-  denials   ${denials.join(' and ') || 'nowhere: audit.stdout and audit.file are off'}
+  denials   ${denials.join(' and ') || 'nowhere: audit.stdout and audit.file are off'}${admin ? `\n  dashboard http://${formatEndpoint(forClients(admin))}/` : ''}
 
   shell     export HTTPS_PROXY=${proxy}
   dockerd   /etc/systemd/system/docker.service.d/sallyport.conf

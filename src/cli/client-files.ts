@@ -1,4 +1,4 @@
-/** The files that `clients` names, read and checked. */
+/** The files that `clients` and `admin` name, read and checked. */
 import { readFileSync } from 'node:fs'
 import type { Config } from '../config/load.ts'
 import { parsePasswordFile, type PasswordEntry } from '../proxy/password-file.ts'
@@ -15,6 +15,17 @@ export function readPasswords({ clients }: Config): ReadonlyMap<string, Password
   )
   if (result.ok) return result.entries
   throw new ConfiguredFileError(`${clients.passwords}:${result.line}: ${result.problem}`)
+}
+
+/** What the admin listener asks for, or nothing where it asks for none. Throws {@link ConfiguredFileError}. */
+export function readAdminToken({ admin }: Config): string | undefined {
+  if (admin.token !== null) return admin.token
+  if (admin.tokenFile === null) return undefined
+  const token = readConfiguredFile('admin.tokenFile', admin.tokenFile).toString('utf8').trim()
+  if (/^[\x21-\x7e]{16,256}$/.test(token)) return token
+  throw new ConfiguredFileError(
+    `admin.tokenFile: ${admin.tokenFile}: expected one line of 16 to 256 printable ASCII characters without spaces`,
+  )
 }
 
 /** @param key where in the configuration the file is named */

@@ -1,7 +1,7 @@
 /** The files that a configuration names, beside those that it writes. */
 import type { Config } from '../config/load.ts'
 import { readCandidate } from './candidate.ts'
-import { ConfiguredFileError, readPasswords } from './client-files.ts'
+import { ConfiguredFileError, readAdminToken, readPasswords } from './client-files.ts'
 import { readSyslogFiles } from './remote-outlets.ts'
 import { readTlsFiles } from './tls-listeners.ts'
 
@@ -9,6 +9,7 @@ import { readTlsFiles } from './tls-listeners.ts'
 export function findFileProblem(config: Config): string | undefined {
   try {
     readPasswords(config)
+    readAdminToken(config)
     readTlsFiles(config)
     readCandidate(config)
     if (config.audit.syslog) readSyslogFiles(config.audit.syslog)

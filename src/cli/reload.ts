@@ -49,6 +49,7 @@ const MAX_LISTED = 64
 export class Reloader {
   readonly #options: ReloaderOptions
   #current: Config
+  #readMs = Date.now()
   #failure: ReloadFailure | undefined
   #last: Promise<unknown> = Promise.resolve()
 
@@ -60,6 +61,11 @@ export class Reloader {
   /** What is in force. */
   get config(): Config {
     return this.#current
+  }
+
+  /** When it was read, by the wall clock. */
+  get readMs(): number {
+    return this.#readMs
   }
 
   /** Why the last reload failed; nothing when it did not, and before the first. */
@@ -84,6 +90,7 @@ export class Reloader {
       const { count, listed } = await this.#options.gate.reload(read)
       const before = this.#current
       this.#current = read.config
+      this.#readMs = Date.now()
       const action = read.config.onRevoke === 'close' ? 'closed' : 'kept'
       return this.#succeed(trigger, {
         ok: true,

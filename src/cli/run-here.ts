@@ -1,5 +1,7 @@
 /** Runs the gate in this process: `workers: 1`. */
+import { createLocalView, viewProcess } from '../admin/local-view.ts'
 import type { Journal } from '../audit/journal.ts'
+import { systemClock } from '../clock.ts'
 import type { Config } from '../config/load.ts'
 import { listRevoked } from '../workers/revoked-tunnels.ts'
 import type { AdmitElements } from '../firewall/admission.ts'
@@ -26,6 +28,7 @@ export async function runHere(
     workers: 1,
     // Inside a promise, so that a failure is a rejection.
     reload: async (next) => listRevoked(parts.reload(next.config)),
+    view: createLocalView(viewProcess(parts, systemClock)),
     async stop() {
       await gate.stop()
       journal.flushFolds()

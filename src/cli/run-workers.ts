@@ -7,8 +7,10 @@ import { systemClock } from '../clock.ts'
 import type { Config, ConfigOverrides } from '../config/load.ts'
 import type { ListenAddress } from '../config/units.ts'
 import type { AdmitElements } from '../firewall/admission.ts'
+import { Meter } from '../metrics/meter.ts'
 import { LINES_FD } from '../workers/protocol.ts'
 import { Supervisor } from '../workers/supervisor.ts'
+import { createWorkersView } from '../workers/workers-view.ts'
 import type { Reporter } from './reporter.ts'
 import type { Reading, RunningGate } from './running-gate.ts'
 
@@ -33,13 +35,14 @@ export async function runWorkers(
   let current: Reading = { config, text: source.text }
   const listen: ListenAddress[] = []
   for (const address of config.listen) listen.push(await claim(address))
+  const meter = new Meter(systemClock)
   const supervisor = new Supervisor({
     workers,
     spawn: () => spawn(listen),
     setup: () => ({ ...source, text: current.text, nowMs: Date.now(), listen: listen.map(passedOn) }),
     ledger: journal.ledger,
     acknowledge: config.audit.onError === 'deny',
-    audit: journal,
+    audit: meter.metered(journal),
     state: () => ({ policyHash: current.config.policy.hash, mode: current.config.policy.mode }),
     admit,
     clock: systemClock,
@@ -67,6 +70,10 @@ export async function runWorkers(
         throw error
       }
     },
+    // This process carries no tunnels, and counts those that a crash has cut.
+    view: createWorkersView(supervisor, () =>
+      meter.figures({ connections: 0, dropped: 0, dnsEntries: 0, tunnels: [] }),
+    ),
     stop: () => supervisor.stop(),
     totals() {
       // What the supervisor has recorded itself: the ends of tunnels that a crash cut.

@@ -1,6 +1,7 @@
 /** A gate that runs: in this process, or spread over workers. `serve` does not care which. */
 import type { Config } from '../config/load.ts'
 import type { RevokedTunnels, WorkerTotals } from '../workers/protocol.ts'
+import type { GateView } from '../admin/view.ts'
 import type { Endpoint, Wire } from '../wire/types.ts'
 
 /** A configuration, and the text that it was read from. */
@@ -22,6 +23,8 @@ export interface RunningGate {
    * when a file that the configuration names cannot be read, and then goes on as it was.
    */
   reload(next: Reading): Promise<RevokedTunnels>
+  /** What the admin side asks. */
+  readonly view: GateView
   /** Lets open tunnels end within `limits.drainTimeout`; calling again closes at once. */
   stop(): Promise<void>
   /** Over all processes; complete once it has stopped. */

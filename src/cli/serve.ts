@@ -4,6 +4,8 @@ import type { Config } from '../config/load.ts'
 import { formatListenAddress } from '../config/units.ts'
 import { createJournal } from '../audit/journal.ts'
 import type { PolicyMode } from '../policy/rules.ts'
+import { Trail } from '../admin/trail.ts'
+import { openAdmin } from './admin.ts'
 import { scribeOptions } from './assemble.ts'
 import { configuredFiles, findFileProblem } from './configured-files.ts'
 import { createGateFirewall } from './gate-firewall.ts'
@@ -61,7 +63,9 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
   const opened = openSinks(config.audit, io.stdout, say, (event) => journal.record({ ...event, ...state() }))
   if (!opened) return EXIT.usage
   const { found, ...trail } = opened
-  const journal = createJournal({ ...config.audit, ...scribeOptions(config), ...trail })
+  const lately = new Trail()
+  const onLine = config.admin.listen ? (line: string) => lately.take(line) : undefined
+  const journal = createJournal({ ...config.audit, ...scribeOptions(config), ...trail, onLine })
   const recordFound = (): void => {
     if (found) journal.record({ ...found, ...state() })
   }
@@ -104,6 +108,26 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
     say,
   })
   const watcher = watchConfig(file, reloader, say)
+  const current = reloader
+  let draining = false
+  const admin = await openAdmin({
+    config: () => current.config,
+    configFile: read.file,
+    gate,
+    journal,
+    trail: lately,
+    draining: () => draining,
+    reloaded: () => current,
+    reload: () => current.reload('admin'),
+    say,
+  })
+  if (admin === 'failed') {
+    watcher.close()
+    void gate.stop()
+    await gate.stop()
+    filter?.stop()
+    return EXIT.usage
+  }
   const endpoints = gate.endpoints.map(formatEndpoint)
   journal.record({
     kind: 'gate',
@@ -119,6 +143,7 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
       workers: gate.workers,
       ...(trail.head !== undefined && { continues: trail.head }),
       ...(config.firewall && { firewall: config.firewall.table }),
+      ...(admin && { admin: formatEndpoint(admin.endpoint) }),
     },
   })
   recordFound()
@@ -133,12 +158,14 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
       endpoints: gate.endpoints,
       wire: gate.wire,
       workers: gate.workers,
+      admin: admin?.endpoint,
     }
     io.stderr.write(formatBanner(facts))
   }
 
   const signal = await signals.first
   watcher.close()
+  draining = true
   let hurried = false
   const again = new Promise<void>((resolve) => {
     signals.onAgain = () => {
@@ -151,6 +178,7 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
   if (io.stderr.isTTY) say(`${signal}: closing when open tunnels are done; again to close now`)
   await gate.stop()
   filter?.stop()
+  await admin?.close()
   journal.record({
     kind: 'gate',
     action: 'gate-stopped',

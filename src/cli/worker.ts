@@ -1,12 +1,22 @@
 /** One worker of `serve` with `workers: N`: a gate that listens beside its brothers and sends its records up a pipe. */
+import { viewProcess } from '../admin/local-view.ts'
+import type { ProcessView } from '../admin/view.ts'
 import { FdSink } from '../audit/sinks.ts'
 import { Journal } from '../audit/journal.ts'
 import { loadConfig, type Config } from '../config/load.ts'
 import { readBundledPresets } from '../presets/bundled.ts'
 import { chooseWire } from '../wire/choose.ts'
-import { LINES_FD, type FromWorker, type Setup, type ToWorker } from '../workers/protocol.ts'
 import { listRevoked } from '../workers/revoked-tunnels.ts'
 import { RemoteFilter } from '../workers/remote-filter.ts'
+import { systemClock } from '../clock.ts'
+import {
+  LINES_FD,
+  type Answer,
+  type FromWorker,
+  type Question,
+  type Setup,
+  type ToWorker,
+} from '../workers/protocol.ts'
 import { RemoteLedger } from '../workers/remote-ledger.ts'
 import { assembleParts, scribeOptions } from './assemble.ts'
 import { EXIT, type ExitCode, type Io } from './io.ts'
@@ -51,6 +61,8 @@ export async function worker(io: Io): Promise<ExitCode> {
       tell({ kind: 'reloaded', revoked: listRevoked([]), problem })
     }
   }
+  const view = viewProcess(parts, systemClock)
+  orders.onAsk = (id, question) => tell({ kind: 'answer', id, answer: answerTo(question, view) })
   try {
     await gate.start()
   } catch (error) {
@@ -92,6 +104,17 @@ function readSetup({ text, name, overrides, nowMs, listen }: Setup): Config {
   return { ...result.config, listen: claimed }
 }
 
+function answerTo(question: Question, view: ProcessView): Answer {
+  switch (question.what) {
+    case 'figures':
+      return { figures: view.figures() }
+    case 'tunnels':
+      return { tunnels: view.tunnels(question.limit) }
+    case 'dns':
+      return { dns: view.dns() }
+  }
+}
+
 /** What the supervisor says, in the order a worker can use it. */
 class Orders {
   readonly setup: Promise<Setup | undefined>
@@ -100,6 +123,7 @@ class Orders {
   onWritten: (lines: number, ok: boolean, accepting: boolean) => void = () => undefined
   onReload: (setup: Setup) => void = () => undefined
   onAdmitted: (id: number, ok: boolean) => void = () => undefined
+  onAsk: (id: number, question: Question) => void = () => undefined
   /** Stop at once: said a second time. */
   onAgain: () => void = () => undefined
   #stopping = false
@@ -128,6 +152,9 @@ class Orders {
         return
       case 'admitted':
         this.onAdmitted(message.id, message.ok)
+        return
+      case 'ask':
+        this.onAsk(message.id, message.question)
         return
       case 'stop':
         if (this.#stopping) this.onAgain()

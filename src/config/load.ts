@@ -2,7 +2,7 @@
  * From the text of a configuration file to one frozen Config, or to every issue at once, each with its line and
  * column. Pure: the caller reads the file and brings the presets.
  */
-import { isMap, isScalar, LineCounter, parseDocument, type Document } from 'yaml'
+import { isMap, isScalar, LineCounter, parseDocument } from 'yaml'
 import { findBadAlias } from './aliases.ts'
 import type { ClientRule } from '../policy/clients.ts'
 import { matchesHost, parseHostPattern } from '../policy/host-pattern.ts'
@@ -127,7 +127,7 @@ export function loadConfig(source: ConfigSource): ConfigResult {
     onRevoke: writtenPolicy.onRevoke,
     candidate: writtenPolicy.candidate,
   }
-  return { ok: true, config: deepFreeze(config), notices: noticesFor(config, document, source.nowMs) }
+  return { ok: true, config: deepFreeze(config), notices: noticesFor(config, source.nowMs) }
 }
 
 function parseOverrides(
@@ -158,7 +158,7 @@ function byPlace(issues: readonly ConfigIssue[]): readonly ConfigIssue[] {
   return issues.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0))
 }
 
-function noticesFor(config: Config, document: Document, nowMs: number): readonly string[] {
+function noticesFor(config: Config, nowMs: number): readonly string[] {
   const allowed = new Set(policiesOf(config).flatMap(({ allow }) => allow))
   const expired = [...allowed].filter((rule) => isExpired(rule, nowMs))
   return [
@@ -178,9 +178,6 @@ function noticesFor(config: Config, document: Document, nowMs: number): readonly
       : []),
     ...(config.policy.mode === 'report'
       ? ['policy.mode is report: nothing is denied by policy, only recorded']
-      : []),
-    ...(document.has('admin') && config.admin.listen
-      ? ['admin.listen: this version has no admin listener; the key is reserved']
       : []),
   ]
 }

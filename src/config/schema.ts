@@ -5,7 +5,7 @@
  */
 import { z } from 'zod'
 import { isIPv4Literal, isIPv6Literal, parsePort } from '../policy/authority.ts'
-import { parseBlock } from '../policy/addresses.ts'
+import { inBlocks, parseBlock } from '../policy/addresses.ts'
 import { isUserName } from '../policy/clients.ts'
 import { parseHostPattern } from '../policy/host-pattern.ts'
 import { parseHostname } from '../policy/hostname.ts'
@@ -83,6 +83,11 @@ function isDnsServer(text: string): boolean {
   )
 }
 
+function isCanonicalHostname(name: string): boolean {
+  const result = parseHostname(name)
+  return result.ok && result.hostname === name
+}
+
 function hostPattern(use: 'allow' | 'deny') {
   return z.string({ error: 'expected a host name' }).transform((text, context) => {
     const result = parseHostPattern(text, use)
@@ -133,6 +138,7 @@ const denyRule = z.strictObject(
   { error: ruleError },
 )
 
+const DEFAULT_ADMIN: ListenAddress = { host: '127.0.0.1', port: 9128 }
 const DEFAULT_PRESETS = ['chainguard-2024-05-14']
 /** Just the preset names, readable even where the rest of the file is not. */
 export const presetNames = z.object({
@@ -203,10 +209,7 @@ const dns = z
     tries: count().max(10, { error: 'must be at most 10' }).default(2),
     hosts: z
       .record(
-        z.string().refine((name) => {
-          const result = parseHostname(name)
-          return result.ok && result.hostname === name
-        }),
+        z.string().refine(isCanonicalHostname),
         z.array(ipLiteral).min(1, { error: 'list at least one address' }),
       )
       .default({}),
@@ -375,6 +378,45 @@ const audit = z.strictObject({
   onError: z.enum(['deny', 'continue']).default('deny'),
 })
 
+const LOOPBACK = ['127.0.0.0/8', '::1/128'].flatMap((block) => parseBlock(block) ?? [])
+
+/** Who has not said where it listens gets the usual place, and goes without where that is taken. */
+const admin = z
+  .strictObject({
+    listen: listenAddress.nullable().optional(),
+    token: z
+      .string()
+      .regex(/^[\x21-\x7e]{16,256}$/, {
+        error:
+          'expected 16 to 256 printable ASCII characters without spaces; `openssl rand -hex 32` makes some',
+      })
+      .nullable()
+      .default(null),
+    tokenFile: text().nullable().default(null),
+    hosts: z
+      .array(z.string().refine(isCanonicalHostname, { error: 'expected a host name in lower case' }))
+      .default([]),
+  })
+  .superRefine(({ listen, token, tokenFile }, context) => {
+    if (token !== null && tokenFile !== null) {
+      context.addIssue({
+        code: 'custom',
+        path: ['tokenFile'],
+        message: 'there is a `token` already; keep one',
+      })
+    }
+    if (!listen || token !== null || tokenFile !== null || inBlocks(listen.host, LOOPBACK)) return
+    const message =
+      'others can reach this address; set `admin.token` or `admin.tokenFile`, or listen on 127.0.0.1'
+    context.addIssue({ code: 'custom', path: ['listen'], message })
+  })
+  .transform(({ listen, ...rest }) => ({
+    ...rest,
+    listen: listen === undefined ? DEFAULT_ADMIN : listen,
+    /** Whether the address is the file's own. */
+    chosen: listen !== undefined,
+  }))
+
 export const configSchema = z.strictObject({
   listen: z
     .preprocess(
@@ -392,7 +434,7 @@ export const configSchema = z.strictObject({
       z.array(listenAddress, { error: 'expected an address such as `127.0.0.1:3129`, or a list of them' }),
     )
     .prefault([]),
-  admin: z.strictObject({ listen: listenAddress.nullable().prefault('127.0.0.1:9128') }).prefault({}),
+  admin: admin.prefault({}),
   policy: policy.prefault({}),
   clients: clients.prefault({}),
   dns: dns.prefault({}),

@@ -27,6 +27,18 @@ export interface CacheOptions {
   readonly maxEntries?: number
 }
 
+/** One answer as it stands in the cache. */
+export interface CachedAnswer {
+  readonly name: string
+  readonly type: string
+  readonly result: QueryResult['kind']
+  readonly addresses: readonly string[]
+  readonly ageMs: number
+  /** Until it is not used any more. */
+  readonly leftMs: number
+  readonly prefetched: boolean
+}
+
 interface Entry {
   readonly result: QueryResult
   readonly fetchedAtMs: number
@@ -85,6 +97,24 @@ export class DnsCache {
 
   get size(): number {
     return this.#entries.size
+  }
+
+  /** What it holds and may still be used, most recently used first. */
+  list(): readonly CachedAnswer[] {
+    const now = this.#clock.monotonicMs()
+    return [...this.#entries.entries()].flatMap(([key, { result, fetchedAtMs, expiresAtMs, prefetched }]) => {
+      if (now >= expiresAtMs) return []
+      const space = key.indexOf(' ')
+      return {
+        name: key.slice(space + 1),
+        type: key.slice(0, space),
+        result: result.kind,
+        addresses: result.kind === 'answer' ? result.addresses : [],
+        ageMs: now - fetchedAtMs,
+        leftMs: expiresAtMs - now,
+        prefetched,
+      }
+    })
   }
 
   /** Forgets everything and stops refreshing. */

@@ -28,8 +28,6 @@ export interface GateFacts {
   /** The last attempt to change the configuration; the start counts as one. */
   readonly reloadOk: boolean
   readonly reloadedMs: number
-  /** Tunnels open although their host is no longer allowed. */
-  readonly revoked: number
 }
 
 type Type = 'counter' | 'gauge' | 'histogram'
@@ -70,7 +68,7 @@ function seriesOf({ grown, standing }: Figures, facts: GateFacts): readonly Seri
     gauge(
       'sallyport_tunnels_revoked',
       'Open tunnels whose host a reload took out of the policy.',
-      facts.revoked,
+      standing.revoked,
     ),
     labelled(
       'sallyport_tunnel_bytes_total',

@@ -39,6 +39,8 @@ export interface Grown {
 /** As it is now. */
 export interface Standing {
   readonly tunnels: number
+  /** Those of them that a reload has taken the permission from. */
+  readonly revoked: number
   readonly connections: number
   readonly dnsEntries: number
   readonly residentBytes: number
@@ -54,11 +56,6 @@ export interface Figures {
 
 /** The figures of two processes together. */
 export function addFigures(a: Figures, b: Figures): Figures {
-  return add(a, b)
-}
-
-/** What a process that has ended leaves behind. */
-export function addGrown(a: Grown, b: Grown): Grown {
   return add(a, b)
 }
 

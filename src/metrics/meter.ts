@@ -22,7 +22,10 @@ export interface Surroundings {
   readonly dropped: number
   readonly dnsEntries: number
   /** Open tunnels, with the bytes so far. */
-  readonly relays: Iterable<{ readonly bytesUp: number; readonly bytesDown: number }>
+  readonly tunnels: Iterable<{
+    readonly relay: { readonly bytesUp: number; readonly bytesDown: number }
+    readonly attempt: { readonly revoked?: boolean }
+  }>
 }
 
 export class Meter {
@@ -93,14 +96,17 @@ export class Meter {
         this.#tunnelSeconds.observe(event.durationMs / 1000)
         return
       case 'lost':
+        this.#outcomes.worker_lost += 1
+        return
       case 'gate':
     }
   }
 
-  figures({ connections, dropped, dnsEntries, relays }: Surroundings): Figures {
-    let [tunnels, bytesUp, bytesDown] = [0, this.#bytesUp, this.#bytesDown]
-    for (const relay of relays) {
-      tunnels += 1
+  figures({ connections, dropped, dnsEntries, tunnels }: Surroundings): Figures {
+    let [open, revoked, bytesUp, bytesDown] = [0, 0, this.#bytesUp, this.#bytesDown]
+    for (const { relay, attempt } of tunnels) {
+      open += 1
+      if (attempt.revoked) revoked += 1
       bytesUp += relay.bytesUp
       bytesDown += relay.bytesDown
     }
@@ -125,7 +131,8 @@ export class Meter {
     return {
       grown,
       standing: {
-        tunnels,
+        tunnels: open,
+        revoked,
         connections,
         dnsEntries,
         residentBytes: memory.rss,

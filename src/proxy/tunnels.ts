@@ -31,7 +31,9 @@ export class TunnelRegistry {
    * that was on its way already.
    */
   revoke(revoked: (attempt: Attempt) => boolean, close: boolean, nowMs: number): readonly Attempt[] {
-    const found = [...this.#open].filter(({ attempt }) => revoked(attempt))
+    // One that an earlier reload revoked may be allowed again.
+    for (const { attempt } of this.#open) attempt.revoked = revoked(attempt)
+    const found = [...this.#open].filter(({ attempt }) => attempt.revoked)
     this.#revoking = close ? { revoked, sinceMs: nowMs } : undefined
     if (close) for (const { relay } of found) relay.close('policy_revoked')
     return found.map(({ attempt }) => attempt)

@@ -2,9 +2,11 @@
  * What the supervisor and its workers say to each other: plain data over the IPC channel. Audit lines go another way, as
  * they are, down a pipe.
  */
+import type { DnsEntry, TunnelList } from '../admin/view.ts'
 import type { Config, ConfigOverrides } from '../config/load.ts'
 import type { Element } from '../firewall/ruleset.ts'
 import type { Totals } from '../audit/scribe.ts'
+import type { Figures } from '../metrics/figures.ts'
 import type { Endpoint, Wire } from '../wire/types.ts'
 
 /** The worker's descriptor for audit lines; 0 to 2 are as usual, 3 is the IPC channel. */
@@ -28,6 +30,8 @@ export type ToWorker =
   | { readonly kind: 'written'; readonly lines: number; readonly ok: boolean; readonly accepting: boolean }
   /** What became of the elements of that number. */
   | { readonly kind: 'admitted'; readonly id: number; readonly ok: boolean }
+  /** Answered with `answer`. */
+  | { readonly kind: 'ask'; readonly id: number; readonly question: Question }
   /** Once: drain. Again: at once. */
   | { readonly kind: 'stop' }
 
@@ -43,6 +47,7 @@ export type FromWorker =
   | { readonly kind: 'failed'; readonly message: string; readonly code?: string }
   /** `problem`: a file could not be read, and all is as it was. */
   | { readonly kind: 'reloaded'; readonly revoked: RevokedTunnels; readonly problem?: string }
+  | { readonly kind: 'answer'; readonly id: number; readonly answer: Answer }
   | { readonly kind: 'stopped'; readonly totals: WorkerTotals }
 
 /** Open tunnels that the policy in force would refuse. */
@@ -59,6 +64,19 @@ export interface RevokedTunnel {
   readonly target: string
   /** The client's address. */
   readonly client: string
+}
+
+/** What the admin side wants to know of a worker. */
+export type Question =
+  | { readonly what: 'figures' }
+  | { readonly what: 'tunnels'; readonly limit: number }
+  | { readonly what: 'dns' }
+
+/** What was asked for, and nothing else. */
+export interface Answer {
+  readonly figures?: Figures
+  readonly tunnels?: TunnelList
+  readonly dns?: readonly DnsEntry[]
 }
 
 export type WorkerTotals = Totals & { readonly dropped: number }

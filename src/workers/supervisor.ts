@@ -10,9 +10,10 @@ import type { AuditEvent } from '../audit/record.ts'
 import type { AdmitElements } from '../firewall/admission.ts'
 import type { Clock } from '../clock.ts'
 import type { Endpoint, Wire } from '../wire/types.ts'
-import type { RevokedTunnels, Setup, WorkerTotals } from './protocol.ts'
+import type { Question, RevokedTunnels, Setup, WorkerTotals } from './protocol.ts'
 import { sumRevoked } from './revoked-tunnels.ts'
 import { WorkerProcess, type Ending } from './worker-process.ts'
+import type { Asked } from './workers-view.ts'
 
 export interface SupervisorOptions {
   readonly workers: number
@@ -50,6 +51,7 @@ export class Supervisor {
   /** Which wire the workers run on; the first one's, and they are all alike. */
   wire: Wire['name'] = 'portable'
   fallback: string | undefined
+  readonly workers: number
   readonly #options: SupervisorOptions
   readonly #places: Place[] = []
   readonly #gone: WorkerTotals[] = []
@@ -59,11 +61,24 @@ export class Supervisor {
 
   constructor(options: SupervisorOptions) {
     this.#options = options
+    this.workers = options.workers
   }
 
   /** Processes that run tunnels now. */
   get pids(): readonly number[] {
     return this.#places.flatMap(({ worker }) => worker.pid ?? [])
+  }
+
+  /** How many of them listen. */
+  get serving(): number {
+    return this.#places.filter(({ worker }) => worker.serving).length
+  }
+
+  /** Asks every worker, in the order of their places. */
+  ask(question: Question): Promise<readonly Asked[]> {
+    return Promise.all(
+      this.#places.map(async ({ worker }) => ({ pid: worker.pid, answer: await worker.ask(question) })),
+    )
   }
 
   /** Rejects with the first worker's error when one cannot start; then none runs. */

@@ -6,12 +6,15 @@ import type { AdmitElements } from '../firewall/admission.ts'
 import type { Totals } from '../audit/scribe.ts'
 import {
   LINES_FD,
+  type Answer,
   type FromWorker,
+  type Question,
   type RevokedTunnels,
   type Setup,
   type ToWorker,
   type WorkerTotals,
 } from './protocol.ts'
+import { Questions } from './questions.ts'
 import { LineSplitter } from './split-lines.ts'
 import { Tally } from './tally.ts'
 
@@ -49,7 +52,9 @@ export class WorkerProcess {
   readonly #child: ChildProcess
   readonly #tally = new Tally()
   readonly #splitter = new LineSplitter()
+  readonly #questions = new Questions((id, question) => this.#tell({ kind: 'ask', id, question }))
   #lines = 0
+  #listens = false
   #stopped: WorkerTotals | undefined
   #onReloaded: (answer: Reloaded) => void = () => undefined
 
@@ -76,10 +81,13 @@ export class WorkerProcess {
     })
     this.ready = new Promise((resolve, reject) => {
       child.on('message', (message: FromWorker) => {
-        if (message.kind === 'ready') resolve(message)
-        else if (message.kind === 'stopped') this.#stopped = message.totals
+        if (message.kind === 'ready') {
+          this.#listens = true
+          resolve(message)
+        } else if (message.kind === 'stopped') this.#stopped = message.totals
         else if (message.kind === 'reloaded') this.#onReloaded(message)
         else if (message.kind === 'admit') void this.#admit(message)
+        else if (message.kind === 'answer') this.#questions.settle(message.id, message.answer)
         else
           reject(
             Object.assign(new Error(message.message), message.code !== undefined && { code: message.code }),
@@ -87,6 +95,7 @@ export class WorkerProcess {
       })
       void this.ended.then(({ how }) => reject(new Error(`it ended before it listened: ${how}`)))
     })
+    void this.ended.then(() => this.#questions.abandon())
     // Who does not wait for it must not be killed by it.
     this.ready.catch(() => undefined)
     this.#tell({ kind: 'setup', setup })
@@ -100,6 +109,11 @@ export class WorkerProcess {
   get totals(): WorkerTotals {
     const recorded: Totals = this.#tally.totals
     return this.#stopped ?? { ...recorded, dropped: 0 }
+  }
+
+  /** Whether it listens, as far as is known. */
+  get serving(): boolean {
+    return this.#listens && this.#child.connected && this.#stopped === undefined
   }
 
   /** Whether it has said that it stopped, in order. */
@@ -122,6 +136,11 @@ export class WorkerProcess {
     if (!('kind' in answer)) return { count: 0, listed: [] }
     if (answer.problem !== undefined) throw new Error(answer.problem)
     return answer.revoked
+  }
+
+  /** Nothing when it does not answer in time. */
+  ask(question: Question): Promise<Answer | undefined> {
+    return this.serving ? this.#questions.ask(question) : Promise.resolve(undefined)
   }
 
   /** Once: drain. Again: at once. */

@@ -371,7 +371,8 @@ describe('the default configuration', () => {
 
   test('shows every key that this version knows', () => {
     // Sections and keys that are reserved for a later version.
-    const later = ['admin']
+    // `admin.listen` says nothing there: who has not written it may go without where the port is taken.
+    const later = ['admin.listen']
     const known = knownKeysAt(configSchema, []).flatMap((section) => {
       const inner = knownKeysAt(configSchema, [section])
       // Off by default; docs/firewall.md has its keys.
@@ -398,7 +399,10 @@ describe('the default configuration', () => {
   })
 
   test('the complete sample says the same', () => {
-    expect(configOf(fixture('complete.yaml'))).toEqual(configOf(text))
+    const { admin, ...rest } = configOf(fixture('complete.yaml'))
+    const defaults = configOf(text)
+    // Written down, the address is a choice.
+    expect({ ...rest, admin: { ...admin, chosen: false } }).toEqual(defaults)
   })
 })
 

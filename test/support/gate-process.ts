@@ -67,7 +67,10 @@ export class GateProcess {
     const file = join(folder, 'sallyport.yaml')
     const wire = settings['wire'] ?? wireUnderTest()
     // JSON is YAML.
-    await writeFile(file, JSON.stringify(withEveryDenial({ listen: '127.0.0.1:0', ...settings, wire })))
+    await writeFile(
+      file,
+      JSON.stringify(withEveryDenial({ listen: '127.0.0.1:0', admin: { listen: null }, ...settings, wire })),
+    )
     const args = [...nodeOptions(file), PROGRAM, 'serve', '--config', file]
     const child = spawn(
       descriptors === undefined ? process.execPath : 'sh',

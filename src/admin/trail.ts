@@ -1,0 +1,55 @@
+/**
+ * What the audit trail has said lately. It sees every line on its way to the outputs, keeps the few that matter, and
+ * passes them on to whoever watches. A line costs it a search for its action; nothing is parsed before somebody asks.
+ */
+import type { Counts } from '../metrics/figures.ts'
+
+export type Watcher = (line: string, action: string) => void
+
+/** Denials and the like that are kept. */
+const KEPT = 500
+const ACTION = '"action":"'
+/** How lines of tunnels that went well, and of the gate's own doings, begin; every other level is trouble. */
+const ROUTINE = '{"log":{"level":"info"'
+const ACTIONS = ['tunnel-opened', 'tunnel-denied', 'tunnel-failed', 'tunnel-closed']
+
+export class Trail {
+  readonly #counts = new Map<string, number>(ACTIONS.map((action) => [action, 0]))
+  readonly #kept: string[] = []
+  #next = 0
+  readonly #watchers = new Set<Watcher>()
+
+  /** @param line with its number and its place in the chain */
+  take(line: string): void {
+    const action = actionOf(line)
+    this.#counts.set(action, (this.#counts.get(action) ?? 0) + 1)
+    if (!line.startsWith(ROUTINE)) {
+      this.#kept[this.#next] = line
+      this.#next = (this.#next + 1) % KEPT
+    }
+    for (const watch of this.#watchers) watch(line, action)
+  }
+
+  /** Lines by action. */
+  get counts(): Counts {
+    return Object.fromEntries(this.#counts)
+  }
+
+  /** The last denials, failures and would-be denials, newest first. */
+  denials(limit: number): readonly string[] {
+    const newestFirst = [...this.#kept.slice(this.#next), ...this.#kept.slice(0, this.#next)].toReversed()
+    return newestFirst.filter((line) => actionOf(line).startsWith('tunnel-')).slice(0, limit)
+  }
+
+  /** Calls with each line from now on. Returns the end of it. */
+  watch(watcher: Watcher): () => void {
+    this.#watchers.add(watcher)
+    return () => this.#watchers.delete(watcher)
+  }
+}
+
+/** Inside a JSON string each quote has a backslash before it, so the first bare one is the field. */
+function actionOf(line: string): string {
+  const start = line.indexOf(ACTION) + ACTION.length
+  return line.slice(start, line.indexOf('"', start))
+}
