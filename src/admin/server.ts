@@ -117,7 +117,7 @@ async function answer(
   if (!route) return problem(404, 'not_found', `there is nothing here; the API is described at /openapi.yaml`)
   if (method !== route.method && !(method === 'HEAD' && route.method === 'GET')) {
     return {
-      ...problem(405, 'method_not_allowed', `use ${route.method}`),
+      ...problem(405, 'method_not_allowed', `this answers ${route.method} and nothing else`),
       headers: { Allow: route.method === 'GET' ? 'GET, HEAD' : route.method },
     }
   }

@@ -10,6 +10,8 @@ export interface ExplainOptions {
   /** The client's address, or the name of its rule. */
   readonly client?: string
   readonly json?: boolean
+  /** Ask the running gate. */
+  readonly live?: boolean
 }
 
 export function explain(text: string, options: ExplainOptions, io: Io): ExitCode {
@@ -48,7 +50,11 @@ export function explain(text: string, options: ExplainOptions, io: Io): ExitCode
 }
 
 /** @param source whose answer it is */
-function printExplanation({ target, steps, verdict, advice }: Explanation, source: string, io: Io): void {
+export function printExplanation(
+  { target, steps, verdict, advice }: Explanation,
+  source: string,
+  io: Io,
+): void {
   io.stdout.write(`${target}  (${source})\n\n`)
   io.stdout.write(
     columns(steps.map((step) => [`  ${step.passed ? 'yes' : 'NO '}`, step.question, step.answer])),

@@ -5,6 +5,7 @@ import type { AuditVerifyOptions } from './audit-verify.ts'
 import type { DoctorOptions } from './doctor.ts'
 import type { FirewallOptions } from './firewall.ts'
 import type { ExplainOptions } from './explain.ts'
+import type { HealthcheckOptions } from './healthcheck.ts'
 import type { PresetsOptions } from './presets.ts'
 import type { RenderCommand } from './render.ts'
 import type { RedirectOptions } from './redirect.ts'
@@ -59,10 +60,12 @@ export async function main(argv: readonly string[], io: Io = process): Promise<n
       '--client <address|name>',
       'decide for this client: its address, or the name of a rule in clients.rules',
     )
+    .option('--live', 'ask the gate that runs with this configuration, at its admin listener')
     .option('--json', 'print decision and steps as JSON')
     .action(async (target: string, options: ExplainOptions) => {
-      const { explain } = await import('./explain.ts')
-      code = explain(target, options, io)
+      code = options.live
+        ? await (await import('./explain-live.ts')).explainLive(target, options, io)
+        : (await import('./explain.ts')).explain(target, options, io)
     })
   program
     .command('doctor')
@@ -121,6 +124,15 @@ export async function main(argv: readonly string[], io: Io = process): Promise<n
     .action(async (files: readonly string[], options: ReviewOptions) => {
       const { review } = await import('./review.ts')
       code = await review(files, options, io)
+    })
+  program
+    .command('healthcheck')
+    .description('ask the running gate whether it is ready (exit code 0) or not (1)')
+    .option('-c, --config <file>', 'its configuration, which says where its admin listener is')
+    .option('--live', 'ask whether it lives, ready or not')
+    .action(async (options: HealthcheckOptions) => {
+      const { healthcheck } = await import('./healthcheck.ts')
+      code = await healthcheck(options, io)
     })
 
   const presets = program.command('presets').description('the dated host lists that ship with the program')

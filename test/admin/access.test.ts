@@ -1,0 +1,149 @@
+/** Who may ask the admin listener, and what everybody else gets. With the real program. */
+import { connect } from 'node:net'
+import { text } from 'node:stream/consumers'
+import { expect, onTestFinished, test } from 'vitest'
+import { ask, codeOf, serveWithAdmin, TOKEN, withToken } from '../support/admin.ts'
+import { until, within } from '../support/deadline.ts'
+
+/** What comes back for bytes as they stand. */
+async function say(port: number, bytes: string): Promise<string> {
+  const socket = connect({ port, host: '127.0.0.1' })
+  onTestFinished(() => void socket.destroy())
+  socket.on('error', () => undefined)
+  socket.write(bytes)
+  return within(text(socket), 'the end of the answer')
+}
+
+test('answers requests to itself, with headers that keep browsers tight', async () => {
+  const gate = await serveWithAdmin()
+  const { status, headers } = await ask(gate.admin, '/api/status')
+  expect(status).toBe(200)
+  expect(headers['content-security-policy']).toContain("default-src 'none'")
+  expect(headers['x-content-type-options']).toBe('nosniff')
+  expect(headers['cache-control']).toBe('no-store')
+  expect(headers['access-control-allow-origin']).toBeUndefined()
+
+  for (const Host of [`localhost:${gate.admin}`, '127.0.0.1', '[::1]:9128', '10.1.2.3:80']) {
+    const { status } = await ask(gate.admin, '/api/status', { headers: { Host } })
+    expect([Host, status]).toEqual([Host, 200])
+  }
+})
+
+test('refuses what a page of another site could make a browser send', async () => {
+  const gate = await serveWithAdmin({}, { hosts: ['gate.example.com'] })
+  for (const Host of ['evil.example', 'localhost.evil.example', '127.0.0.1.evil.example']) {
+    const answer = await ask(gate.admin, '/api/status', { headers: { Host } })
+    expect([Host, answer.status, codeOf(answer)]).toEqual([Host, 421, 'host_not_ours'])
+  }
+  for (const headers of [
+    { Origin: 'https://evil.example' },
+    { Origin: 'null' },
+    { Origin: `http://localhost:1` },
+    { 'Sec-Fetch-Site': 'cross-site' },
+  ]) {
+    const answer = await ask(gate.admin, '/metrics', { headers })
+    expect([headers, answer.status, codeOf(answer)]).toEqual([headers, 403, 'cross_origin'])
+  }
+  const preflight = await ask(gate.admin, '/api/reload', {
+    method: 'OPTIONS',
+    headers: { 'Access-Control-Request-Method': 'POST' },
+  })
+  expect(preflight.status).toBe(405)
+  expect(preflight.headers['access-control-allow-methods']).toBeUndefined()
+  const own = { Host: 'gate.example.com', Origin: 'http://gate.example.com' }
+  expect((await ask(gate.admin, '/api/status', { headers: own })).status).toBe(200)
+})
+
+test('with a token, only probes and the empty page go without', async () => {
+  const gate = await serveWithAdmin({}, { token: TOKEN })
+  for (const path of ['/healthz', '/readyz', '/', '/dashboard.js', '/dashboard.css', '/openapi.yaml']) {
+    expect([path, (await ask(gate.admin, path)).status]).toEqual([path, 200])
+  }
+  for (const path of ['/metrics', '/api/status', '/api/policy', '/api/denials', '/api/tunnels', '/api/dns']) {
+    const bare = await ask(gate.admin, path)
+    expect([path, bare.status, codeOf(bare), bare.headers['www-authenticate']]).toEqual([
+      path,
+      401,
+      'token_missing',
+      'Bearer realm="sallyport"',
+    ])
+    const wrong = await ask(gate.admin, path, { headers: { Authorization: `Bearer ${TOKEN}x` } })
+    expect([path, wrong.status, codeOf(wrong)]).toEqual([path, 401, 'token_wrong'])
+    expect([path, (await ask(gate.admin, path, { headers: withToken })).status]).toEqual([path, 200])
+  }
+  expect((await ask(gate.admin, '/api/events')).status).toBe(401)
+  const { body } = await ask(gate.admin, '/api/policy', { headers: withToken })
+  expect(body).not.toContain(TOKEN)
+})
+
+test('nothing is changed without a token', async () => {
+  const open = await serveWithAdmin()
+  const unset = await ask(open.admin, '/api/reload', { method: 'POST' })
+  expect([unset.status, codeOf(unset)]).toEqual([403, 'token_not_set'])
+
+  const gate = await serveWithAdmin({}, { token: TOKEN })
+  expect((await ask(gate.admin, '/api/reload', { method: 'POST' })).status).toBe(401)
+  const get = await ask(gate.admin, '/api/reload', { headers: withToken })
+  expect([get.status, get.headers.allow]).toEqual([405, 'POST'])
+  expect(gate.records().map(({ event }) => event.action)).toEqual(['gate-started'])
+
+  const done = await ask(gate.admin, '/api/reload', { method: 'POST', headers: withToken })
+  expect(done.status).toBe(200)
+  expect(JSON.parse(done.body)).toMatchObject({ ok: true, added: [], removed: [] })
+  await until(() => gate.records().length > 1, 'the record')
+  expect(gate.records().at(-1)).toMatchObject({
+    event: { action: 'gate-reloaded' },
+    sallyport: { trigger: 'admin' },
+  })
+})
+
+test('bad requests get a clear error, no effect, and leave it standing', async () => {
+  const gate = await serveWithAdmin({}, { token: TOKEN })
+  const post = { method: 'POST', headers: withToken }
+  const cases: readonly (readonly [string, number, string, Parameters<typeof ask>[2]?])[] = [
+    ['/nothing', 404, 'not_found'],
+    ['//api/status', 404, 'not_found'],
+    ['/api/../../../../etc/passwd', 404, 'not_found'],
+    ['/api/%2e%2e/status', 404, 'not_found'],
+    [`/api/explain?target=${'x'.repeat(3000)}`, 414, 'url_too_long'],
+    ['/api/explain', 400, 'bad_query', { headers: withToken }],
+    [`/api/explain?target=${'x'.repeat(301)}`, 400, 'bad_query', { headers: withToken }],
+    ['/api/explain?target=cgr.dev&client=nobody', 400, 'bad_query', { headers: withToken }],
+    ['/api/tunnels?limit=0', 400, 'bad_query', { headers: withToken }],
+    ['/api/denials?limit=1e9', 400, 'bad_query', { headers: withToken }],
+    ['/api/status', 405, 'method_not_allowed', { method: 'DELETE', headers: withToken }],
+    ['/api/reload', 413, 'body_not_expected', { ...post, body: 'x'.repeat(100_000) }],
+  ]
+  for (const [path, status, code, options] of cases) {
+    const answer = await ask(gate.admin, path, options)
+    expect([path.slice(0, 40), answer.status, codeOf(answer)]).toEqual([path.slice(0, 40), status, code])
+  }
+  expect(await say(gate.admin, 'GET / HTTP/1.1\r\nBad Header\r\n\r\n')).toMatch(
+    /^HTTP\/1.1 400 .*malformed_request/s,
+  )
+  expect(await say(gate.admin, '\x16\x03\x01\x02\x00\x01\x00')).toMatch(/^HTTP\/1.1 400 /)
+  expect(
+    await say(gate.admin, `GET / HTTP/1.1\r\nHost: localhost\r\nX: ${'y'.repeat(20_000)}\r\n\r\n`),
+  ).toMatch(/^HTTP\/1.1 431 .*head_too_large/s)
+  expect(await say(gate.admin, 'CONNECT cgr.dev:443 HTTP/1.1\r\nHost: cgr.dev:443\r\n\r\n')).toMatch(
+    /^HTTP\/1.1 405 .*not_the_proxy/s,
+  )
+  expect(
+    await say(gate.admin, 'GET http://localhost/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'),
+  ).toMatch(/^HTTP\/1.1 (404|405) /)
+  // A head that never ends is cut off.
+  expect(await say(gate.admin, 'GET / HTTP/1.1\r\nHost: localhost\r\n')).toMatch(/^HTTP\/1.1 408 .*too_slow/s)
+  expect((await ask(gate.admin, '/readyz')).status).toBe(200)
+  expect(gate.records().map(({ event }) => event.action)).toEqual(['gate-started'])
+  expect(gate.stderr()).toBe('')
+}, 30_000)
+
+test('who asks too often waits, and probes have a measure of their own', async () => {
+  const gate = await serveWithAdmin()
+  const answers = await Promise.all(Array.from({ length: 120 }, () => ask(gate.admin, '/api/policy')))
+  const refused = answers.filter(({ status }) => status === 429)
+  expect(refused.length).toBeGreaterThan(0)
+  expect(refused.every((answer) => codeOf(answer) === 'too_many_requests')).toBe(true)
+  expect(answers.filter(({ status }) => status === 200).length).toBeGreaterThanOrEqual(100)
+  expect((await ask(gate.admin, '/healthz')).status).toBe(200)
+})

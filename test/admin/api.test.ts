@@ -1,0 +1,222 @@
+/** What the admin API says, over one process and over several. With the real program. */
+import { readFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { parse } from 'yaml'
+import { z } from 'zod'
+import { ROUTES } from '../../src/admin/routes.ts'
+import { ROOT, run } from '../cli/run.ts'
+import { ask, serveWithAdmin, TOKEN, withToken, type AdminGate } from '../support/admin.ts'
+import { until } from '../support/deadline.ts'
+import { connectRequest } from '../support/lab.ts'
+import { RawClient } from '../support/raw-client.ts'
+import { writeFileSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+
+async function askFor(gate: AdminGate, path: string): Promise<unknown> {
+  return JSON.parse((await ask(gate.admin, path)).body)
+}
+
+async function connectTo(gate: AdminGate, target: string): Promise<{ client: RawClient; status: number }> {
+  const client = await RawClient.connect(gate.port)
+  onTestFinished(() => client.destroy())
+  await client.send(connectRequest(target))
+  return { client, status: (await client.reply()).status }
+}
+
+/** The value of a series, as a scrape has it. */
+async function metric(gate: AdminGate, series: string): Promise<number> {
+  const { body } = await ask(gate.admin, '/metrics')
+  const line = body.split('\n').find((candidate) => candidate.startsWith(`${series} `))
+  return Number(line?.split(' ').at(-1))
+}
+
+describe.each([1, 2])('workers: %i', (workers) => {
+  test('says what happened and what is open', async () => {
+    const gate = await serveWithAdmin({ workers })
+    const target = `cgr.dev:${gate.origin}`
+    for (let i = 0; i < 4; i += 1) {
+      const { client, status } = await connectTo(gate, target)
+      expect(status).toBe(200)
+      await client.send('hello')
+      await client.bytes(5)
+    }
+    expect((await connectTo(gate, 'cgr.dv:443')).status).toBe(403)
+    await until(() => gate.records().length >= 6, 'the records')
+
+    expect(await askFor(gate, '/api/tunnels?limit=3')).toMatchObject({
+      total: 4,
+      tunnels: Array.from({ length: 3 }, () => ({
+        host: 'cgr.dev',
+        port: gate.origin,
+        address: '127.0.0.1',
+        rule: target,
+        bytesUp: 5,
+        bytesDown: 5,
+        revoked: false,
+      })),
+    })
+    expect(await askFor(gate, '/api/denials')).toMatchObject({
+      denials: [
+        { event: { action: 'tunnel-denied', reason: 'host_not_allowed' }, sallyport: { hint: target } },
+      ],
+    })
+    const minute = { at: expect.any(String), allowed: 4, denied: 1, failed: 0 }
+    expect(await askFor(gate, '/api/status')).toMatchObject({
+      ready: true,
+      workers,
+      totals: {
+        allowed: 4,
+        refused: 1,
+        outcomes: { allowed: 4, host_not_allowed: 1 },
+        bytesUp: 20,
+        bytesDown: 20,
+      },
+      tunnels: 4,
+      minutes: expect.arrayContaining([minute]),
+    })
+    expect(await askFor(gate, '/api/policy')).toMatchObject({
+      mode: 'enforce',
+      sni: 'off',
+      allow: [{ name: target, ruleset: 'policy.allow', owner: 'platform', expired: false }],
+    })
+    expect(await askFor(gate, '/api/dns')).toMatchObject({ static: { 'cgr.dev': ['127.0.0.1'] } })
+    expect(await askFor(gate, `/api/explain?target=cgr.dv`)).toMatchObject({
+      decision: 'deny',
+      code: 'host_not_allowed',
+      hint: target,
+    })
+    expect(await metric(gate, 'sallyport_connects_total{outcome="allowed"}')).toBe(4)
+    expect(await metric(gate, 'sallyport_tunnels_active')).toBe(4)
+    expect(await metric(gate, 'sallyport_tunnel_bytes_total{direction="up"}')).toBe(20)
+    expect(await metric(gate, 'sallyport_dns_lookups_total{source="static"}')).toBe(4)
+    expect(await metric(gate, 'sallyport_dial_seconds_count{result="connected"}')).toBe(4)
+    expect(await metric(gate, 'sallyport_audit_records_total{action="tunnel-opened"}')).toBe(4)
+    expect(await metric(gate, 'sallyport_workers')).toBe(workers)
+  })
+
+  test('streams records as they are written', async () => {
+    const gate = await serveWithAdmin({ workers })
+    const socket = connect({ port: gate.admin, host: '127.0.0.1' })
+    onTestFinished(() => void socket.destroy())
+    let received = ''
+    socket.setEncoding('utf8').on('data', (chunk: string) => {
+      received += chunk
+    })
+    socket.write('GET /api/events?actions=tunnel-denied HTTP/1.1\r\nHost: localhost\r\n\r\n')
+    await until(() => received.includes('retry: '), 'the stream')
+    expect((await connectTo(gate, `cgr.dev:${gate.origin}`)).status).toBe(200)
+    expect((await connectTo(gate, 'cgr.dv:443')).status).toBe(403)
+    await until(() => received.includes('"host_not_allowed"'), 'the event')
+    expect(received).toMatch(/\nid: 3\nevent: tunnel-denied\ndata: \{"log"/)
+    expect(received).not.toContain('tunnel-opened')
+  })
+
+  test('is not ready once it drains, and says so', async () => {
+    const gate = await serveWithAdmin({ workers, limits: { drainTimeout: '20s' } })
+    const { client } = await connectTo(gate, `cgr.dev:${gate.origin}`)
+    expect((await ask(gate.admin, '/readyz')).status).toBe(200)
+    gate.child.kill('SIGTERM')
+    await until(() => gate.records().at(-1)?.event.action === 'gate-draining', 'the drain')
+    const { status, body } = await ask(gate.admin, '/readyz')
+    expect([status, body]).toEqual([503, expect.stringContaining('draining')])
+    expect((await ask(gate.admin, '/healthz')).status).toBe(200)
+    client.destroy()
+    expect(await gate.end()).toBe(0)
+  })
+})
+
+test('figures outlive a worker that crashes', async () => {
+  const gate = await serveWithAdmin({ workers: 2 })
+  for (let i = 0; i < 6; i += 1) expect((await connectTo(gate, 'cgr.dv:443')).status).toBe(403)
+  const series = 'sallyport_connects_total{outcome="host_not_allowed"}'
+  expect(await metric(gate, series)).toBe(6)
+  const { pid } = gate.child
+  const [victim] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')
+  process.kill(Number(victim), 'SIGKILL')
+  await until(() => gate.records().some(({ event }) => event.action === 'worker-replaced'), 'the replacement')
+  expect(await metric(gate, series)).toBe(6)
+})
+
+test('a reload that fails turns a gauge and a detail of readyz, and nothing else', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'sallyport-admin-'))
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+  const candidate = join(folder, 'candidate.yaml')
+  writeFileSync(candidate, 'policy: { presets: [chainguard-2024-05-14] }\n')
+  const gate = await serveWithAdmin({ policy: { candidate } }, { token: TOKEN })
+  rmSync(candidate)
+  const reload = await ask(gate.admin, '/api/reload', { method: 'POST', headers: withToken })
+  expect(reload.status).toBe(422)
+  expect(JSON.parse(reload.body)).toMatchObject({ ok: false, issues: [expect.stringContaining('candidate')] })
+  const ready = await ask(gate.admin, '/readyz')
+  expect([ready.status, ready.body]).toEqual([200, expect.stringContaining('the last reload failed')])
+  // Who has not shown the token does not learn what is wrong.
+  expect(ready.body).not.toContain(folder)
+  const metrics = await ask(gate.admin, '/metrics', { headers: withToken })
+  expect(metrics.body).toContain('\nsallyport_config_reload_success 0\n')
+  writeFileSync(candidate, 'policy: { presets: [chainguard-2024-05-14] }\n')
+  const again = await ask(gate.admin, '/api/reload', { method: 'POST', headers: withToken })
+  expect(again.status).toBe(200)
+  const after = await ask(gate.admin, '/metrics', { headers: withToken })
+  expect(after.body).toContain('\nsallyport_config_reload_success 1\n')
+})
+
+test('healthcheck and explain --live find the gate by its configuration', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'sallyport-admin-'))
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+  const gate = await serveWithAdmin({}, { token: TOKEN })
+  const file = join(folder, 'sallyport.yaml')
+  const write = (port: number): void =>
+    writeFileSync(file, JSON.stringify({ admin: { listen: `127.0.0.1:${port}`, token: TOKEN } }))
+  write(gate.admin)
+  expect(await run(['healthcheck', '--config', file])).toEqual({ code: 0, stdout: '', stderr: '' })
+  expect((await run(['healthcheck', '--live', '--config', file])).code).toBe(0)
+
+  const live = await run(['explain', '--live', '--config', file, `cgr.dev:${gate.origin}`])
+  expect([live.code, live.stderr]).toEqual([0, ''])
+  expect(live.stdout).toContain(`the gate at 127.0.0.1:${gate.admin}, enforce`)
+  expect(live.stdout).toContain(`allowed by cgr.dev:${gate.origin}`)
+  const denied = await run(['explain', '--live', '--json', '--config', file, 'cgr.dv'])
+  expect(denied.code).toBe(1)
+  expect(JSON.parse(denied.stdout)).toMatchObject({ decision: 'deny', code: 'host_not_allowed' })
+
+  gate.child.kill('SIGKILL')
+  await gate.end()
+  const dead = await run(['healthcheck', '--config', file])
+  expect([dead.code, dead.stderr]).toEqual([1, expect.stringMatching(/no gate answers at .*ECONNREFUSED/)])
+})
+
+test('the description has every path, and the answers have the fields that it promises', async () => {
+  const described = z
+    .object({ paths: z.record(z.string(), z.record(z.string(), z.unknown())) })
+    .loose()
+    .parse(parse(readFileSync(join(ROOT, 'docs/openapi.yaml'), 'utf8')))
+  const paths = Object.entries(described.paths).map(([path, item]) => [path, Object.keys(item)])
+  expect(paths).toEqual([...ROUTES].map(([path, { method }]) => [path, [method.toLowerCase()]]))
+
+  const schemas = z
+    .object({
+      components: z.object({
+        schemas: z.record(
+          z.string(),
+          z.looseObject({ required: z.array(z.string()), properties: z.record(z.string(), z.unknown()) }),
+        ),
+      }),
+    })
+    .parse(described).components.schemas
+  const gate = await serveWithAdmin()
+  const answers = {
+    Readiness: '/readyz',
+    Status: '/api/status',
+    Policy: '/api/policy',
+    Tunnels: '/api/tunnels',
+    Dns: '/api/dns',
+    Explanation: '/api/explain?target=cgr.dv',
+  }
+  for (const [name, path] of Object.entries(answers)) {
+    const fields = Object.keys(z.record(z.string(), z.unknown()).parse(await askFor(gate, path)))
+    expect(fields).toEqual(expect.arrayContaining(schemas[name]?.required ?? ['no such schema']))
+    expect(Object.keys(schemas[name]?.properties ?? {})).toEqual(expect.arrayContaining(fields))
+  }
+})
