@@ -11,6 +11,8 @@ const KEPT = 500
 const ACTION = '"action":"'
 /** How lines of tunnels that went well, and of the gate's own doings, begin; every other level is trouble. */
 const ROUTINE = '{"log":{"level":"info"'
+/** What of the trouble is about clients. */
+const DENIALS = new Set(['tunnel-denied', 'tunnel-failed', 'tunnel-opened', 'denials-folded'])
 const ACTIONS = ['tunnel-opened', 'tunnel-denied', 'tunnel-failed', 'tunnel-closed']
 
 export class Trail {
@@ -38,7 +40,7 @@ export class Trail {
   /** The last denials, failures and would-be denials, newest first. */
   denials(limit: number): readonly string[] {
     const newestFirst = [...this.#kept.slice(this.#next), ...this.#kept.slice(0, this.#next)].toReversed()
-    return newestFirst.filter((line) => actionOf(line).startsWith('tunnel-')).slice(0, limit)
+    return newestFirst.filter((line) => DENIALS.has(actionOf(line))).slice(0, limit)
   }
 
   /** Calls with each line from now on. Returns the end of it. */

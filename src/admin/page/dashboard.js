@@ -7,7 +7,7 @@ const POLL_MS = 2000
 const KEPT_DENIALS = 200
 const SOON_DAYS = 14
 const ACTIONS =
-  'tunnel-denied,tunnel-failed,tunnel-opened,gate-reloaded,gate-reload-failed,worker-lost,audit-recovered'
+  'tunnel-denied,tunnel-failed,tunnel-opened,denials-folded,gate-reloaded,gate-reload-failed,worker-lost,audit-recovered'
 
 const $ = (id) => document.getElementById(id)
 const state = {
@@ -184,7 +184,11 @@ function showDenials(records) {
 
 function denialRow(record) {
   const { event, destination, source, sallyport, user_agent: agent } = record
-  const host = destination?.domain ?? destination?.ip ?? sallyport.target ?? '(no target)'
+  const host =
+    destination?.domain ??
+    destination?.ip ??
+    sallyport.target ??
+    (sallyport.folded ? '(several)' : '(no target)')
   const asked = destination ? `${host}:${destination.port}` : host
   // A hint may name the port, too.
   const hint = sallyport.hint?.split(':')[0]
@@ -195,7 +199,7 @@ function denialRow(record) {
   const failed = event.action === 'tunnel-failed'
   const why = element('span', {}, element('span', { className: 'code', textContent: event.reason }))
   if (sallyport.would_deny) why.firstChild.textContent = `would deny: ${sallyport.would_deny}`
-  const words = wordsOf(record)
+  const words = sallyport.folded ? `${sallyport.folded.count.toLocaleString()} more times` : wordsOf(record)
   if (words !== '')
     why.append(element('span', { className: 'hint' }, ...(near ? pointOut(words, hint, host) : [words])))
   const client = element('span', {}, source?.ip ?? '')
@@ -457,7 +461,7 @@ function takeEvent(block) {
   const record = JSON.parse(data)
   if (name === 'skipped') $('news').textContent = `${record.count} more, too many to show`
   else if (name === 'gate-reloaded') void refreshPolicy()
-  else if (name === 'tunnel-denied' || name === 'tunnel-failed') addDenial(record)
+  else if (['tunnel-denied', 'tunnel-failed', 'denials-folded'].includes(name)) addDenial(record)
   else if (name === 'tunnel-opened' && record.sallyport.would_deny) addDenial(record)
 }
 
