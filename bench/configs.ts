@@ -8,6 +8,7 @@ const MANY = 25_000
 export function sallyportConfig({ port, originPort }: Site, wire: string): string {
   return `
 listen: 127.0.0.1:${port}
+admin: { listen: '127.0.0.1:0' }
 policy:
   allow: [{ host: ${ORIGIN_HOST}, port: ${originPort} }]
 clients: { maxTunnelsPerClient: ${MANY} }
