@@ -65,6 +65,8 @@ async function main(): Promise<void> {
   for (const { child } of gates) child.kill('SIGKILL')
   origin.close()
   rmSync(folder, { recursive: true, force: true })
+  // Connections of the flood may still be open.
+  // oxlint-disable-next-line unicorn/no-process-exit
   process.exit()
 }
 
