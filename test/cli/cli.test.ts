@@ -290,11 +290,7 @@ describe('presets', () => {
 
 describe('wrong calls', () => {
   test.each([
-    [
-      'an unknown command',
-      ['srve'],
-      /no command "srve"; there are serve, validate, explain, doctor, /,
-    ],
+    ['an unknown command', ['srve'], /no command "srve"; there are serve, validate, explain, doctor, /],
     ['an unknown option', ['--nonsense'], /unknown option '--nonsense'/],
     ['an unknown option of a command', ['validate', '--nonsense'], /unknown option '--nonsense'/],
     ['a word behind serve', ['serve', 'now'], /too many arguments/],
