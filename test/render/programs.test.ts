@@ -58,6 +58,41 @@ describe.skipIf(nft.missing)(`nft${nft.because}`, () => {
   })
 })
 
+const namespace = await needing({
+  linux: true,
+  root: true,
+  programs: ['nft', 'unshare', 'ip', 'setpriv', 'busybox'],
+})
+describe.skipIf(namespace.missing)(`the redirect at work${namespace.because}`, () => {
+  /** A machine with one interface that leads nowhere, the rules, and a listener that greets whoever arrives. */
+  const connectAs = (user: number, how: RenderOptions | undefined) =>
+    check('unshare', [
+      '-n',
+      'sh',
+      '-c',
+      `ip link set lo up && ip link add d0 type veth peer name d1 && ip address add 10.9.9.1/24 dev d0
+       ip link set d0 up && ip link set d1 up
+       ip route add default via 10.9.9.2
+       nft -f "$0"
+       echo arrived | timeout 10 busybox nc -l -p 3129 >/dev/null 2>&1 &
+       until grep -q ':0C39 [0:]* 0A' /proc/net/tcp /proc/net/tcp6; do sleep 0.05; done
+       setpriv --reuid ${user} --clear-groups busybox nc -w 2 10.20.0.1 443 </dev/null 2>/dev/null
+       kill $! 2>/dev/null; true`,
+      write('nftables', 'policy: {}', how),
+    ])
+  const ofOneUser = REDIRECTS['of one user']
+  const ofAll = REDIRECTS['of all']
+
+  test.each([
+    ['the user it names', 1000, ofOneUser, 'arrived\n'],
+    ['another user', 1001, ofOneUser, ''],
+    ['any user, where it is for all', 1001, ofAll, 'arrived\n'],
+    ['the gate itself, where it is for all', 65_532, ofAll, ''],
+  ])('%s', async (_who, user, how, said) => {
+    expect(await connectAs(user, how)).toEqual({ code: 0, said })
+  })
+})
+
 const iptables = await needing({
   linux: true,
   root: true,
