@@ -135,7 +135,8 @@ describe.skipIf(because !== '')(`docker compose up, as the file in the repositor
     await makeBaseImages(scope, host)
     await makeWorkloadImage(scope, host, authority.file)
     await must('up', '--detach', '--build', '--wait')
-  })
+    // Without overlayfs every step of a build copies the whole image.
+  }, 600_000)
   afterAll(async () => {
     await compose('down', '--volumes', '--timeout', '5')
     await scope.close()
