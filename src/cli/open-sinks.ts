@@ -78,7 +78,7 @@ export function openSinks(
     const opened = openAuditFile(path)
     const onRotated = ({ former, head, removed }: Rotation): void => {
       const message = `the audit file goes on in a new one, the former is ${former}`
-      const facts = { sink: path, former, head, ...(removed.length > 0 && { removed }) }
+      const facts = { sink: path, former, head, ...(removed.length > 0 && { deleted: removed }) }
       record({ kind: 'gate', action: 'audit-rotated', message, facts })
     }
     const onRotationFailed = (code: string): void => say(`cannot rotate ${path}: ${code}; it grows on`)

@@ -53,6 +53,8 @@ export async function runWorkers(
     say,
   })
   const endpoints = await supervisor.start()
+  // While every worker is dead and none is replaced yet, nothing else would keep this process.
+  const alive = setInterval(() => undefined, 60_000)
   return {
     endpoints,
     wire: supervisor.wire,
@@ -74,7 +76,10 @@ export async function runWorkers(
     view: createWorkersView(supervisor, () =>
       meter.figures({ connections: 0, dropped: 0, dnsEntries: 0, tunnels: [] }),
     ),
-    stop: () => supervisor.stop(),
+    async stop() {
+      await supervisor.stop()
+      clearInterval(alive)
+    },
     totals() {
       // What the supervisor has recorded itself: the ends of tunnels that a crash cut.
       const cut = journal.totals.closed

@@ -132,6 +132,19 @@ describe.skipIf(process.platform !== 'linux').each(WIRES)('two workers on the %s
     expectWhole(gate.lines())
   })
 
+  test('all killed at once: the gate waits, replaces them and goes on', async () => {
+    const origin = await startOrigin()
+    const gate = await serve(configFor(origin, wire))
+    for (const pid of workersOf(gate)) process.kill(pid, 'SIGKILL')
+    await until(() => of(gate.records(), 'worker-replaced').length === 2, 'both replacements')
+    const tunnel = await openTunnel(gate, origin)
+    expect(await echoes(tunnel, 'after')).toBe(true)
+    tunnel.destroy()
+    gate.child.kill('SIGTERM')
+    expect(await gate.end()).toBe(0)
+    expectWhole(gate.lines())
+  })
+
   test('end with the supervisor: nothing passes unrecorded', async () => {
     expect.hasAssertions()
     const origin = await startOrigin()
