@@ -64,7 +64,8 @@ export class QueuedSink implements AuditSink {
   #refused = false
   #sending = false
   #retryTimer: NodeJS.Timeout | undefined
-  #failing = false
+  /** Why writing fails; nothing while it works. */
+  #failure: string | undefined
   #drainScheduled = false
   /** The queue was full: nothing is taken until there is room for good, so that what is missing is one gap. */
   #full = false
@@ -81,7 +82,7 @@ export class QueuedSink implements AuditSink {
   }
 
   get healthy(): boolean {
-    return !this.#failing || (this.#options.patient === true && !this.#full)
+    return this.#failure === undefined || (this.#options.patient === true && !this.#full)
   }
 
   write(record: string): void {
@@ -112,7 +113,9 @@ export class QueuedSink implements AuditSink {
     // A sink that fails gets one more try; one that works, all the time there is.
     if (!this.#idle) {
       this.#retryNow()
-      await this.#settled(!this.#failing ? timeoutMs : Math.min(timeoutMs, this.#retryMs + BUSY_RETRY_MS))
+      // A full queue is no failure of the way out.
+      const failing = this.#failure !== undefined && this.#failure !== 'EOVERFLOW'
+      await this.#settled(!failing ? timeoutMs : Math.min(timeoutMs, this.#retryMs + BUSY_RETRY_MS))
     }
     if (!this.#idle) {
       // Of the batch that is under way, what has left whole has left.
@@ -241,16 +244,16 @@ export class QueuedSink implements AuditSink {
 
   /** A whole batch is out and there is room again; less would have it fail and recover with every write. */
   #recover(): void {
-    if (!this.#failing || this.#refused || this.#queuedBytes > this.#maxQueueBytes / 2) return
-    this.#failing = false
+    if (this.#failure === undefined || this.#refused || this.#queuedBytes > this.#maxQueueBytes / 2) return
+    this.#failure = undefined
     this.#full = false
     const lost = this.lost - this.#lostWhenTroubled
     this.#options.onRecovered?.(lost, this.#last === undefined ? {} : { after: hashLine(this.#last) })
   }
 
   #fail(code: string): void {
-    if (this.#failing) return
-    this.#failing = true
+    if (this.#failure !== undefined) return
+    this.#failure = code
     this.#lostWhenTroubled = code === 'EOVERFLOW' ? this.lost - 1 : this.lost
     this.#options.onTrouble?.(code)
   }

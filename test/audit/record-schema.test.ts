@@ -184,6 +184,7 @@ test('the schema itself is sound, and gives an example for every field that fits
 
 test('the document has a row for every field, as the schema says it', () => {
   const markdown = readFileSync(new URL('../../docs/audit-log.md', import.meta.url), 'utf8')
+  // `node scripts/field-table.ts && npx prettier --write docs/audit-log.md` writes it anew.
   expect(writtenFieldRows(markdown)).toEqual(fieldRows(schema))
   for (const action of fieldsOf(schema).get('event.action')?.enum ?? [])
     expect(markdown).toContain(`| \`${action}\``)

@@ -59,6 +59,7 @@ test('killed in the middle of a line: the next start says what was lost, and goe
   const first = await lab.gate(settings)
   await lab.ask(first, 'a.example:443')
   await lab.ask(first, 'b.example:443')
+  await until(() => linesOf(path).length === 3, 'three records in the file')
   await first.stop('SIGKILL')
   // As if the kill had come in the middle of the write.
   const text = readFileSync(path, 'utf8')
