@@ -14,8 +14,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const PROGRAM = fileURLToPath(new URL('../bin/sallyport.js', import.meta.url))
-const SECONDS = 4
-const ROUNDS = 3
+const SECONDS = Number(process.env['FLOOD_SECONDS'] ?? 4)
+const ROUNDS = Number(process.env['FLOOD_ROUNDS'] ?? 3)
 const HOST = 'origin.example.com'
 
 /** How the flood asks: over connections that stay, over one for each request, or for streams of events. */
@@ -39,6 +39,8 @@ async function main(): Promise<void> {
   await once(origin, 'listening')
   const originPort = portOf(origin.address())
   const gates = [await startGate(folder, 'a', originPort), await startGate(folder, 'b', originPort)] as const
+  // Whoever reads our output may go away; the gates go with us.
+  process.once('exit', () => gates.forEach(({ child }) => child.kill('SIGKILL')))
   const [cpu] = cpus()
   process.stdout.write(
     `${availableParallelism()} cores, ${cpu?.model ?? ''}, node ${process.version}; ` +
@@ -65,9 +67,6 @@ async function main(): Promise<void> {
   for (const { child } of gates) child.kill('SIGKILL')
   origin.close()
   rmSync(folder, { recursive: true, force: true })
-  // Connections of the flood may still be open.
-  // oxlint-disable-next-line unicorn/no-process-exit
-  process.exit()
 }
 
 async function measure(port: number, originPort: number, kind: Flood, admin: number): Promise<number[]> {
@@ -105,9 +104,9 @@ async function openTunnel(port: number, originPort: number): Promise<Socket> {
 
 async function stopFlood(child: ChildProcess): Promise<number> {
   child.send('stop')
-  const answers = Number(await once(child, 'message'))
+  const [answers]: readonly unknown[] = await once(child, 'message')
   await once(child, 'exit')
-  return answers / SECONDS
+  return Number(answers) / SECONDS
 }
 
 /** In a process of its own: keeps so many requests under way, and counts the answers. */
