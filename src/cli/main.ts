@@ -92,7 +92,10 @@ export async function main(argv: readonly string[], io: Io = process): Promise<n
       'nftables, iptables: send the TLS of this user to the transparent listener',
     )
     .option('--gate-uid <uid>', 'nftables, iptables: the user the gate runs as (default: 65532)')
-    .option('--transparent <address>', 'where the transparent listener is (default: 127.0.0.1:3129)')
+    .option(
+      '--transparent <address>',
+      'where the transparent listener is (default: as configured, else 127.0.0.1:3129)',
+    )
     .action(async (target: string | undefined, options: RenderCommand) => {
       const { render } = await import('./render.ts')
       code = render(target, options, io)

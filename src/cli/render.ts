@@ -1,5 +1,6 @@
 /** `sallyport render TARGET`: the policy, written for another system. */
-import { parseListenAddress } from '../config/units.ts'
+import type { Config } from '../config/load.ts'
+import { formatListenAddress, parseListenAddress } from '../config/units.ts'
 import { makePlan } from '../render/plan.ts'
 import type { RenderOptions } from '../render/rendering.ts'
 import { TARGETS } from '../render/targets.ts'
@@ -31,11 +32,6 @@ export function render(name: string | undefined, command: RenderCommand, io: Io)
   }
   const target = TARGETS.get(name)
   if (!target) return usage(`no target ${JSON.stringify(name)}; there are ${[...TARGETS.keys()].join(', ')}`)
-  const options = readOptions(command)
-  if (typeof options === 'string') return usage(options)
-  if (options.redirect !== undefined && !REDIRECTING.includes(name)) {
-    return usage(`--redirect is for ${REDIRECTING.join(' and ')}; ${name} has nothing to redirect with`)
-  }
 
   const read = readConfig(command.config, command.allow ? { allow: command.allow } : {})
   if (read.kind === 'unreadable') return usage(read.message)
@@ -44,6 +40,11 @@ export function render(name: string | undefined, command: RenderCommand, io: Io)
     return EXIT.usage
   }
   const { config, file } = read
+  const options = readOptions(command, config)
+  if (typeof options === 'string') return usage(options)
+  if (options.redirect !== undefined && !REDIRECTING.includes(name)) {
+    return usage(`--redirect is for ${REDIRECTING.join(' and ')}; ${name} has nothing to redirect with`)
+  }
   const client = findClient(config, command.client)
   if (client.kind !== 'policy') return usage(client.verdict.replace(/^sallyport: /, ''))
   const plan = makePlan({
@@ -65,11 +66,17 @@ export function render(name: string | undefined, command: RenderCommand, io: Io)
   return EXIT.ok
 }
 
-function readOptions(command: RenderCommand): RenderOptions | string {
+/** Where the documentation has it. */
+const DEFAULT_TRANSPARENT = '127.0.0.1:3129'
+
+function readOptions(command: RenderCommand, { listen }: Config): RenderOptions | string {
+  const configured = listen.find((address) => address.transparent)
   const gateUid = parseUid(command.gateUid ?? GATE_UID)
   if (gateUid === undefined)
     return `--gate-uid ${command.gateUid}: write a numeric user id, such as ${GATE_UID}`
-  const transparent = parseListenAddress(command.transparent ?? '127.0.0.1:3129')
+  const transparent = parseListenAddress(
+    command.transparent ?? (configured ? formatListenAddress(configured) : DEFAULT_TRANSPARENT),
+  )
   if (!transparent || transparent.port === 0) {
     return `--transparent ${command.transparent}: write the address of the transparent listener, such as 127.0.0.1:3129`
   }

@@ -14,6 +14,16 @@ function load(file: string): Config {
   return result.config
 }
 
+test('kubernetes/overlays/service/sallyport.yaml listens for others, and its admin side asks for a token', () => {
+  const config = load('kubernetes/overlays/service/sallyport.yaml')
+  expect(config.listen).toMatchObject([{ host: '0.0.0.0', port: 3128 }])
+  expect(config.admin).toMatchObject({
+    listen: { host: '0.0.0.0', port: 9128 },
+    tokenFile: '/etc/sallyport-admin/token',
+  })
+  expect(config.policy.hash).toBe(load('../config/sallyport.yaml').policy.hash)
+})
+
 describe.each([
   ['container/sallyport.yaml', '0.0.0.0'],
   ['kubernetes/base/sallyport.yaml', '127.0.0.1'],
