@@ -1,4 +1,4 @@
-/** Writes the table of fields in docs/audit-log.md anew from the schema of the record: `node scripts/field-table.ts`. */
+/** Writes the table of fields in docs/audit-log.md anew from the schema of the record: `npm run docs:fields`. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fieldRows, readSchema } from '../test/support/field-table.ts'
 
