@@ -129,6 +129,7 @@ async function gateLines(): Promise<readonly string[]> {
   const policy = { presets: [], allow: [{ host: 'cgr.dev', port: lab.upstream.port }] }
   const settings = {
     workers: 2,
+    admin: { listen: '127.0.0.1:0' },
     // Without addons there is no kernel wire, and it says why.
     wire: 'auto',
     policy,

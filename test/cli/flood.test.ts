@@ -1,6 +1,10 @@
-/** 100,000 denials through the real program: its records, its counters and what the clients were told are one number. */
+/**
+ * 100,000 denials through the real program: its records, its totals, its metrics and what the clients were told are one
+ * number.
+ */
 import { connect } from 'node:net'
 import { expect, onTestFinished, test } from 'vitest'
+import { freePort } from '../support/free-port.ts'
 import { GateProcess } from '../support/gate-process.ts'
 
 const DENIALS = 100_000
@@ -33,7 +37,13 @@ test.each([1, 2])(
   'with %i workers',
   async (workers) => {
     const lines: string[] = []
-    const settings = { workers, wire: 'auto', audit: { fold: { above: 10, within: '10s' } } }
+    const admin = `127.0.0.1:${await freePort()}`
+    const settings = {
+      workers,
+      admin: { listen: admin },
+      wire: 'auto',
+      audit: { fold: { above: 10, within: '10s' } },
+    }
     const gate = await GateProcess.start(settings, { onLine: (line) => lines.push(line) })
     onTestFinished(() => gate.dispose())
     let asked = 0
@@ -47,6 +57,7 @@ test.each([1, 2])(
       }
     }
     await Promise.all(Array.from({ length: AT_ONCE }, client))
+    const metrics = await (await fetch(`http://${admin}/metrics`)).text()
     expect(await gate.stop()).toBe(0)
 
     const records = lines.map((line): Told => JSON.parse(line))
@@ -56,6 +67,7 @@ test.each([1, 2])(
     expect(totals).toMatchObject({ denied: refused, dropped: 0 })
     expect(singles + folded).toBe(refused)
     expect(refused).toBe(asked)
+    expect(metrics).toContain(`sallyport_connects_total{outcome="host_not_allowed"} ${refused}\n`)
     // A hundred for the client in each ten seconds of each worker, and the counts.
     expect(lines.length).toBeLessThan(asked / 20)
   },
