@@ -17,15 +17,17 @@ const SEQUENCE = '"sequence":'
 
 export class EventStreams {
   readonly #trail: Trail
-  readonly #open = new Set<() => void>()
+  /** By the actions that were asked for: what is the same for several readers is made once. */
+  readonly #channels = new Map<string, Channel>()
+  #open = 0
 
   constructor(trail: Trail) {
     this.#trail = trail
   }
 
-  /** Starts a stream, or says why not. @param actions only these, where given */
-  start(response: ServerResponse, actions: ReadonlySet<string> | undefined): Reply | undefined {
-    if (this.#open.size >= MAX_STREAMS) {
+  /** Starts a stream, or says why not. @param actions only these, separated by commas, where given */
+  start(response: ServerResponse, actions: string | null): Reply | undefined {
+    if (this.#open >= MAX_STREAMS) {
       return problem(
         503,
         'too_many_streams',
@@ -34,41 +36,74 @@ export class EventStreams {
     }
     response.writeHead(200, { ...COMMON_HEADERS, 'Content-Type': 'text/event-stream; charset=utf-8' })
     response.write('retry: 2000\n\n')
-    let gathered: string[] = []
-    let skipped = 0
-    let timer: NodeJS.Timeout | undefined
-    const send = (): void => {
-      timer = undefined
-      if (response.writableLength > MAX_WAITING_BYTES) {
-        response.destroy()
-        return
-      }
-      if (skipped > 0) gathered.push(`event: skipped\ndata: {"count":${skipped}}\n\n`)
-      response.write(gathered.join(''))
-      gathered = []
-      skipped = 0
-    }
-    const unwatch = this.#trail.watch((line, action) => {
-      if (actions && !actions.has(action)) return
-      if (gathered.length < MAX_GATHERED) gathered.push(formatEvent(line, action))
-      else skipped += 1
-      timer ??= setTimeout(send, GATHER_MS).unref()
+    const key = actions ?? ''
+    const channel = this.#channels.get(key) ?? new Channel(this.#trail, actions)
+    this.#channels.set(key, channel)
+    this.#open += 1
+    channel.join(response)
+    response.once('close', () => {
+      this.#open -= 1
+      if (channel.leave(response)) this.#channels.delete(key)
     })
-    const heartbeat = setInterval(() => response.write(': \n\n'), HEARTBEAT_MS).unref()
-    const end = (): void => {
-      unwatch()
-      clearTimeout(timer)
-      clearInterval(heartbeat)
-      this.#open.delete(close)
-    }
-    const close = (): void => void response.end()
-    this.#open.add(close)
-    response.once('close', end)
     return undefined
   }
 
   closeAll(): void {
-    for (const close of this.#open) close()
+    for (const channel of this.#channels.values()) channel.closeAll()
+  }
+}
+
+/** Readers of the same actions. */
+class Channel {
+  readonly #readers = new Set<ServerResponse>()
+  readonly #unwatch: () => void
+  readonly #heartbeat: NodeJS.Timeout
+  #gathered: string[] = []
+  #skipped = 0
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(trail: Trail, actions: string | null) {
+    const wanted = actions === null ? undefined : new Set(actions.split(','))
+    this.#unwatch = trail.watch((line, action) => {
+      if (wanted && !wanted.has(action)) return
+      if (this.#gathered.length < MAX_GATHERED) this.#gathered.push(formatEvent(line, action))
+      else this.#skipped += 1
+      this.#timer ??= setTimeout(() => this.#send(), GATHER_MS).unref()
+    })
+    this.#heartbeat = setInterval(() => this.#write(Buffer.from(': \n\n')), HEARTBEAT_MS).unref()
+  }
+
+  join(reader: ServerResponse): void {
+    this.#readers.add(reader)
+  }
+
+  /** Whether nobody is left; then it is over. */
+  leave(reader: ServerResponse): boolean {
+    this.#readers.delete(reader)
+    if (this.#readers.size > 0) return false
+    this.#unwatch()
+    clearTimeout(this.#timer)
+    clearInterval(this.#heartbeat)
+    return true
+  }
+
+  closeAll(): void {
+    for (const reader of this.#readers) reader.end()
+  }
+
+  #send(): void {
+    this.#timer = undefined
+    if (this.#skipped > 0) this.#gathered.push(`event: skipped\ndata: {"count":${this.#skipped}}\n\n`)
+    this.#write(Buffer.from(this.#gathered.join('')))
+    this.#gathered = []
+    this.#skipped = 0
+  }
+
+  #write(bytes: Buffer): void {
+    for (const reader of this.#readers) {
+      if (reader.writableLength > MAX_WAITING_BYTES) reader.destroy()
+      else reader.write(bytes)
+    }
   }
 }
 

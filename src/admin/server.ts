@@ -134,8 +134,7 @@ async function answer(
   const reply = await route.answer(services, query)
   if (reply !== 'events') return reply
   if (method === 'HEAD') return { status: 200, type: 'text/event-stream; charset=utf-8', body: '' }
-  const actions = query.get('actions')
-  return streams.start(response, actions === null ? undefined : new Set(actions.split(',')))
+  return streams.start(response, query.get('actions'))
 }
 
 function pause(response: ServerResponse): Promise<void> {

@@ -109,7 +109,7 @@ describe.each([1, 2])('workers: %i', (workers) => {
     expect((await connectTo(gate, `cgr.dev:${gate.origin}`)).status).toBe(200)
     expect((await connectTo(gate, 'cgr.dv:443')).status).toBe(403)
     await until(() => received.includes('"host_not_allowed"'), 'the event')
-    expect(received).toMatch(/\nid: 3\nevent: tunnel-denied\ndata: \{"log"/)
+    expect(received).toMatch(/\nid: [23]\nevent: tunnel-denied\ndata: \{"log"/)
     expect(received).not.toContain('tunnel-opened')
   })
 
