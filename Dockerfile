@@ -18,6 +18,7 @@ RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY . .
 # One folder to copy on, and an empty one whose owner a new volume takes.
 RUN node node_modules/typescript/bin/tsc -p tsconfig.build.json \
+ && cp -r src/admin/page dist/admin/ && cp -r src/review/html/assets dist/review/html/ \
  && npm prune --omit=dev --ignore-scripts --no-audit --no-fund \
  && mkdir -p app log \
  && mv package.json LICENSE node_modules dist bin config app/

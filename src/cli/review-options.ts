@@ -68,6 +68,20 @@ export function checkOptions(options: ReviewOptions, nowMs: number): Wanted | st
   }
 }
 
+/** The filters as they were given, for a reader who did not give them. */
+export function filterWords(options: ReviewOptions): readonly string[] {
+  const { since, until, client, host, reason } = options
+  const listed = (name: string, values: readonly string[] | undefined): readonly string[] =>
+    values === undefined ? [] : [`${name} ${values.join(' or ')}`]
+  return [
+    ...(since === undefined ? [] : [`since ${since}`]),
+    ...(until === undefined ? [] : [`until ${until}`]),
+    ...listed('client', client),
+    ...listed('host', host),
+    ...listed('reason', reason),
+  ]
+}
+
 function parseFields(text: string): readonly GroupField[] | undefined {
   const names = new Set(text.split(',').map((name) => name.trim()))
   const fields = GROUP_FIELDS.filter((field) => names.has(field))

@@ -1,13 +1,15 @@
 /** Where a review goes: standard output, and the files that were asked for. */
 import { writeFileSync } from 'node:fs'
-import type { Config } from '../config/load.ts'
+import { readAssets } from '../review/html/assets.ts'
+import { toHtml } from '../review/html/page.ts'
 import { toCsv, toJson } from '../review/machine.ts'
 import type { Review } from '../review/report.ts'
 import { formatSuggestions, suggest } from '../review/suggest.ts'
 import { formatTable } from '../review/table.ts'
 import { wantsColor, type Io } from './io.ts'
 import { whyUnreadable } from './read-config.ts'
-import type { ReviewOptions, Wanted } from './review-options.ts'
+import { filterWords, type ReviewOptions, type Wanted } from './review-options.ts'
+import type { Sources } from './review-sources.ts'
 
 export function printReview(
   review: Review,
@@ -27,13 +29,17 @@ export function printReview(
 export function writeFiles(
   review: Review,
   options: ReviewOptions,
-  config: Config,
+  { names, config }: Sources,
   nowMs: number,
 ): string | undefined {
   const files: [string, () => string][] = []
   if (options.suggest !== undefined) {
     const context = { policy: config.policy, presets: config.presets, nowMs }
     files.push([options.suggest, () => formatSuggestions(suggest(review.groups, context), context)])
+  }
+  if (options.html !== undefined) {
+    const context = { nowMs, inputs: names, only: filterWords(options), assets: readAssets() }
+    files.push([options.html, () => toHtml(review, context)])
   }
   for (const [file, text] of files) {
     try {

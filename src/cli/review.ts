@@ -62,7 +62,7 @@ export async function review(files: readonly string[], options: ReviewOptions, i
   const result = conclude()
   if (!options.follow || !options.json) printReview(result, options, wanted, io)
   for (const note of notesOf(result)) say(note)
-  const unwritten = writeFiles(result, options, sources.config, nowMs)
+  const unwritten = writeFiles(result, options, sources, nowMs)
   if (unwritten !== undefined) {
     say(unwritten)
     return EXIT.usage

@@ -1,7 +1,7 @@
 /** Counts over time in bounded memory: the bins grow wider as the time they span grows longer. */
 
 /** Widths in seconds; each is a multiple of the one before, so that bins can be joined. */
-const WIDTHS_S = [
+export const WIDTHS_S = [
   1, 5, 15, 60, 300, 900, 3600, 21_600, 86_400, 604_800, 2_419_200, 31_449_600, 314_496_000, 3_144_960_000,
 ]
 const MAX_BINS = 400
