@@ -3,6 +3,7 @@
  * this interface, and the pipeline does not know which one it runs on. Network faults are values here, not
  * exceptions.
  */
+import type { Duplex } from 'node:stream'
 import type { CloseCode } from '../policy/reasons.ts'
 
 export interface Endpoint {
@@ -116,4 +117,9 @@ export interface Wire {
     limits: RelayLimits,
     onEnd: (code: CloseCode) => void,
   ): Relay
+  /**
+   * Gives a connection up as a stream of Node's, paused, what was read ahead in front; no more reads or writes on the
+   * connection itself. Nothing where it is broken or its peer has finished sending: then it is closed.
+   */
+  release(connection: Connection): Duplex | undefined
 }

@@ -179,6 +179,7 @@ test('the gate redirected to itself notices at the second turn', async () => {
     listen: (...args) => lab.wire.listen(...args),
     dial: () => lab.wire.direct('127.0.0.1', port),
     relay: (...args) => lab.wire.relay(...args),
+    release: (connection) => lab.wire.release(connection),
   }
   const gate = await openGate(lab, {}, { wire })
   port = gate.parts.gate.endpoints[1]?.port ?? 0

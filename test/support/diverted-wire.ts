@@ -2,6 +2,7 @@
  * The portable wire, except that what is dialled never leaves the machine: the address that the gate chose is noted,
  * and the connection goes to a local server instead, or fails as told. So the tests can use public addresses.
  */
+import type { Duplex } from 'node:stream'
 import type { Connection, Dialing, DialFailure, Listener, Relay, Wire } from '../../src/wire/types.ts'
 
 export interface Dialled {
@@ -55,5 +56,9 @@ export class DivertedWire implements Wire {
 
   relay(...args: Parameters<Wire['relay']>): Relay {
     return this.#inner.relay(...args)
+  }
+
+  release(connection: Connection): Duplex | undefined {
+    return this.#inner.release(connection)
   }
 }

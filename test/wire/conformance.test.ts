@@ -1,5 +1,6 @@
 /** What every wire promises, on real sockets. A new wire joins by standing in this list. */
 import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
 import { isSupportedPlatform, loadLibc } from '../../src/wire/kernel/libc.ts'
@@ -135,6 +136,41 @@ describe.each(WIRES)('the %s wire', (_, create) => {
     cleanup.push(() => relay.close('completed'))
     return { client, far, relay, done }
   }
+
+  describe('a connection that is given up', () => {
+    test('is a stream with what was read ahead in front, and moves much both ways', async () => {
+      const wire = create()
+      const { listener, next } = await accept(wire)
+      const client = open(listener)
+      const near = await next()
+      client.write('first')
+      const read = await near.read(5000)
+      if (read.kind !== 'data') throw new Error(read.kind)
+      near.unread(read.bytes)
+      const stream = wire.release(near)
+      if (!stream) throw new Error('it is there')
+      cleanup.push(() => stream.destroy())
+      const bytes = Buffer.alloc(8 * 1024 * 1024, 'x')
+      let back = 0
+      client.on('data', (chunk: Buffer) => {
+        back += chunk.length
+      })
+      stream.pipe(stream)
+      client.end(bytes)
+      await within(once(client, 'end'), 'the end')
+      expect(back).toBe(bytes.length + 'first'.length)
+    })
+
+    test('is nothing once its peer has finished', async () => {
+      const wire = create()
+      const { listener, next } = await accept(wire)
+      const client = open(listener)
+      const near = await next()
+      client.end()
+      expect(await near.read(5000)).toEqual({ kind: 'end' })
+      expect(wire.release(near)).toBeUndefined()
+    })
+  })
 
   describe('a connection', () => {
     test('reads what arrives, then its end', async () => {

@@ -6,6 +6,7 @@
 import {
   EPOLL_CLOEXEC,
   EPOLL_CTL_ADD,
+  EPOLL_CTL_DEL,
   EPOLL_CTL_MOD,
   EPOLL_DATA_WORD,
   EPOLL_EVENT_WORDS,
@@ -110,6 +111,18 @@ export class Reactor {
   close(slot: number): void {
     if (!this.#watchers[slot]) return
     this.libc.close(this.fd(slot))
+    this.#vacate(slot)
+  }
+
+  /** Gives the descriptor away, open: it is no longer watched, and the caller's to close. */
+  release(slot: number): number {
+    const fd = this.fd(slot)
+    this.#epollCtl(EPOLL_CTL_DEL, slot, 0)
+    this.#vacate(slot)
+    return fd
+  }
+
+  #vacate(slot: number): void {
     this.#watchers[slot] = undefined
     this.#fds[slot] = -1
     this.#deadlines[slot] = 0

@@ -1,4 +1,5 @@
 /** The kernel wire: Linux sockets by libc calls, one epoll in Node's own loop, splice(2) for the bytes. */
+import { Socket } from 'node:net'
 import { dialFailure } from '../dial-failure.ts'
 import type { Connection, Dialing, DialResult, Endpoint, Listener, ListeningAddress, Wire } from '../types.ts'
 import { KernelConnection, WATCH_BOTH, WATCH_READ } from './connection.ts'
@@ -97,6 +98,21 @@ export function createKernelWire(libc: Libc, options: KernelWireOptions): Kernel
       queueMicrotask(() => onEnd(from ? 'upstream_reset' : 'client_reset'))
       reactor.wake()
       return { bytesUp: 0, bytesDown: 0, close: () => undefined }
+    },
+    release(connection) {
+      const given = own(connection).release()
+      if (!given) return undefined
+      if (given.ended) {
+        reactor.close(given.slot)
+        return undefined
+      }
+      const fd = reactor.release(given.slot)
+      // Half-open, as accepted sockets of the portable wire are.
+      const socket = new Socket({ fd, readable: true, writable: true, allowHalfOpen: true })
+      socket.pause()
+      if (given.kept) socket.unshift(given.kept)
+      if (given.unsent) socket.write(given.unsent)
+      return socket
     },
     dispose() {
       reactor.dispose()

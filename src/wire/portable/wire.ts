@@ -44,6 +44,19 @@ const relay: Wire['relay'] = (client, upstream, limits, onEnd) => {
   return new PortableRelay(client, upstream, limits, onEnd)
 }
 
+const release: Wire['release'] = (connection) => {
+  if (!(connection instanceof PortableConnection))
+    throw new TypeError('the connection must come from this wire')
+  const { socket } = connection
+  if (connection.broken !== undefined || connection.ended || socket.destroyed) {
+    socket.destroy()
+    return undefined
+  }
+  socket.pause()
+  for (const chunk of connection.release().toReversed()) socket.unshift(chunk)
+  return socket
+}
+
 export interface PortableWireOptions {
   /** Lets several processes listen on one address, each with its share of the connections. Not on every system. */
   readonly reusePort?: boolean
@@ -60,5 +73,6 @@ export function createPortableWire(options: PortableWireOptions = {}): Wire {
     },
     dial,
     relay,
+    release,
   }
 }
