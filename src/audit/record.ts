@@ -34,6 +34,17 @@ export type AuditEvent =
       readonly bytesDown: number
       readonly durationMs: number
     }
+  /** A request in absolute-form that went to its host; `status` where an answer came. */
+  | {
+      readonly kind: 'forwarded'
+      readonly attempt: Attempt
+      readonly code: CloseCode
+      readonly status: number | undefined
+      /** Of the bodies. */
+      readonly bytesUp: number
+      readonly bytesDown: number
+      readonly durationMs: number
+    }
   /** A tunnel that ended with its process; `opened` is the line of its opening. */
   | { readonly kind: 'lost'; readonly opened: string }
   | {
@@ -81,6 +92,8 @@ export function toRecord(event: AuditEvent): AuditRecord {
       return refusedRecord(event.attempt, event.refusal)
     case 'closed':
       return closedRecord(event)
+    case 'forwarded':
+      return forwardedRecord(event)
     case 'lost':
       return lostRecord(event.opened)
     case 'gate':
@@ -169,6 +182,32 @@ function closedRecord(event: Extract<AuditEvent, { kind: 'closed' }>): AuditReco
         mode: attempt.mode,
         ...(attempt.clientRule !== undefined && { client: attempt.clientRule }),
       },
+    },
+  }
+}
+
+function forwardedRecord(event: Extract<AuditEvent, { kind: 'forwarded' }>): AuditRecord {
+  const { attempt, code, status, bytesUp, bytesDown, durationMs } = event
+  const { wouldDeny } = attempt
+  const verdict = wouldDeny ? `, would deny: ${wouldDeny.code}${tail(wouldDeny)}` : ''
+  const { http, source, destination, ...rest } = common(attempt)
+  return {
+    level: wouldDeny ? 'warn' : 'info',
+    message: `forwarded ${nameOf(attempt)} ${status ?? 'unanswered'} ${code}, ${bytesUp} bytes up, ${bytesDown} bytes down${verdict}`,
+    fields: {
+      source: { ...source, bytes: bytesUp },
+      destination: { ...destination, bytes: bytesDown },
+      http: { ...http, ...(status !== undefined && { response: { status_code: status } }) },
+      ...rest,
+      event: connectionEvent(
+        attempt,
+        'request-forwarded',
+        ['connection', 'allowed', 'end'],
+        code === 'completed' ? 'success' : 'failure',
+        code,
+        durationMs,
+      ),
+      sallyport: own(attempt),
     },
   }
 }

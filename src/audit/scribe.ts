@@ -18,14 +18,14 @@ export interface ScribeOptions {
   readonly nodeName: string
 }
 
-/** How many tunnels opened and closed, and how many attempts were denied or failed, recorded or not. */
-export type Totals = Readonly<Record<'opened' | 'denied' | 'failed' | 'closed', number>>
+/** How many tunnels opened and closed, requests were forwarded, and attempts denied or failed, recorded or not. */
+export type Totals = Readonly<Record<'opened' | 'forwarded' | 'denied' | 'failed' | 'closed', number>>
 
 export class Scribe {
   readonly #record: ScribeOptions['record']
   readonly #logger: ReturnType<typeof createLogger>
   readonly #folding: Folding | undefined
-  readonly #totals = { opened: 0, denied: 0, failed: 0, closed: 0 }
+  readonly #totals = { opened: 0, forwarded: 0, denied: 0, failed: 0, closed: 0 }
 
   /** @param append takes each line, with its newline and its place for the stamp */
   constructor(options: ScribeOptions, append: (line: string) => void) {
@@ -46,7 +46,7 @@ export class Scribe {
     const routine =
       event.kind === 'closed' ||
       event.kind === 'lost' ||
-      (event.kind === 'opened' && !event.attempt.wouldDeny)
+      ((event.kind === 'opened' || event.kind === 'forwarded') && !event.attempt.wouldDeny)
     if (routine && this.#record === 'denied') return
     if (event.kind === 'refused' && verbOf(event.refusal) === 'denied') {
       if (this.#folding?.take(event.attempt, event.refusal) === false) return

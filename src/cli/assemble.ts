@@ -15,6 +15,7 @@ import type { Policy } from '../policy/rules.ts'
 import { DnsCache } from '../dns/cache.ts'
 import { createQuery, type Query } from '../dns/query.ts'
 import { createResolver } from '../dns/resolver.ts'
+import { createForward, type Forward } from '../forward/forward.ts'
 import { createAdmission, type AdmitElements } from '../firewall/admission.ts'
 import { Meter } from '../metrics/meter.ts'
 import { createCandidate, type Compare } from '../proxy/candidate.ts'
@@ -113,6 +114,7 @@ export function assembleParts(config: Config, audit: Audit, seams: Omit<Seams, '
   if (firewall && !admit) throw new TypeError('`firewall` needs somebody who keeps the filter: bring `admit`')
   if (firewall && admit) renewInUse(tunnels, admit, firewall.graceMs, clock)
   let current = config
+  let forward: Forward | undefined
   let cache = openCache(config)
 
   function makeServices(next: Config, names: DnsCache, self: Pick<Gate, 'endpoints' | 'draining'>): Services {
@@ -145,6 +147,7 @@ export function assembleParts(config: Config, audit: Audit, seams: Omit<Seams, '
           maxLifeMs: dns.maxTtlMs,
           dialTimeoutMs: limits.dialTimeoutMs,
         }),
+      forward: next.forward.absoluteForm === 'on' ? (forward ??= createForward()) : undefined,
       limits,
       draining: () => self.draining,
       onBug,

@@ -250,6 +250,8 @@ const limits = z
     drainTimeoutMs: limits.drainTimeout,
   }))
 
+const forward = z.strictObject({ absoluteForm: z.enum(['off', 'on']).default('off') })
+
 export const firewallSchema = z.preprocess(
   (value) => (value === 'nftables' ? { type: value } : value),
   z
@@ -438,6 +440,7 @@ export const configSchema = z.strictObject({
   policy: policy.prefault({}),
   clients: clients.prefault({}),
   dns: dns.prefault({}),
+  forward: forward.prefault({}),
   firewall: firewallSchema.nullable().default(null),
   addresses: z.strictObject({ allow: z.array(narrowCidr).default([]) }).prefault({}),
   limits: limits.prefault({}),

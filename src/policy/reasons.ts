@@ -307,6 +307,27 @@ export const OUTCOMES = {
     meaning: 'no address of the host answered in time',
     advice: "ask for the firewall's egress rule to this host on this port",
   },
+  upstream_tls_failed: {
+    ...failure,
+    status: 502,
+    proxyError: 'tls_protocol_error',
+    meaning: 'TLS with the host of a forwarded request failed, or its certificate is not valid for the name',
+    advice: 'check its certificate; a private CA goes into NODE_EXTRA_CA_CERTS of the proxy',
+  },
+  upstream_failed: {
+    ...failure,
+    status: 502,
+    proxyError: 'http_protocol_error',
+    meaning: 'the host of a forwarded request gave no answer that is HTTP',
+    advice: 'look at the host; the same request by CONNECT shows what it says',
+  },
+  upstream_timeout: {
+    ...failure,
+    status: 504,
+    proxyError: 'http_response_timeout',
+    meaning: 'the host of a forwarded request did not answer in time',
+    advice: 'look at the host, or raise `limits.idleTimeout`',
+  },
   firewall_failed: {
     ...failure,
     status: 502,

@@ -7,6 +7,7 @@ import type { Audit } from '../audit/journal.ts'
 import type { Clock } from '../clock.ts'
 import type { Resolve } from '../dns/resolver.ts'
 import type { LetIn } from '../firewall/admission.ts'
+import type { Forward } from '../forward/forward.ts'
 import { parseAuthority } from '../policy/authority.ts'
 import { decide, type Target } from '../policy/decide.ts'
 import { outcome, type OutcomeCode } from '../policy/reasons.ts'
@@ -47,6 +48,8 @@ export interface Services {
   readonly identify: Identify | undefined
   /** Notes what `policy.candidate` says of an attempt where it says otherwise; absent without one. */
   readonly candidate: Compare | undefined
+  /** Serves requests in absolute-form; absent where `forward.absoluteForm` is off. */
+  readonly forward: Forward | undefined
   readonly limits: RelayLimits & {
     readonly headTimeoutMs: number
     readonly dialTimeoutMs: number
@@ -147,6 +150,8 @@ async function openTunnel(
   let upstream: Connection | undefined
   let relaying = false
   try {
+    // Its certificate has to be one of a name.
+    if (head.kind === 'absolute' && target.kind === 'ip') return refusal('ip_literal')
     // An address that no host name vouches for yet is not dialled: the client has to speak first.
     const unproven = target.kind === 'ip' && policy.ipLiterals === 'verify-sni'
     if (unproven) {
@@ -157,6 +162,11 @@ async function openTunnel(
     const reached = await reach(target, client, attempt, services)
     if (reached.kind === 'refusal') return reached
     upstream = reached.connection
+    if (head.kind === 'absolute' && services.forward) {
+      const end = await services.forward(head, client, upstream, attempt, services, onEnd)
+      relaying = end === 'relaying'
+      return end
+    }
     if (!attempt.established) {
       establish(client, attempt, sniCheckOf(policy, attempt.rule))
       const denied = await checkFirstBytes(client, target, attempt, services)

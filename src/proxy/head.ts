@@ -4,6 +4,7 @@
  * the same meaning.
  */
 import type { RefusalCode } from '../policy/reasons.ts'
+import { absoluteForm, type AbsoluteHead } from './absolute-form.ts'
 
 export const MAX_HEAD_BYTES = 16 * 1024
 export const MAX_FIELDS = 64
@@ -39,6 +40,7 @@ export type HeadResult =
   | HeadRefusal
   /** `rest` is what followed the head: the first bytes of the tunnel. */
   | (ConnectHead & { readonly rest: Buffer })
+  | (AbsoluteHead & { readonly rest: Buffer })
 
 const CR = 0x0d
 const LF = 0x0a
@@ -54,6 +56,12 @@ export class HeadParser {
   #lineStart = 0
   #lines: string[] = []
   #requestLine: RequestLine | undefined
+  readonly #forwards: boolean
+
+  /** @param forwards whether `forward.absoluteForm` is on */
+  constructor(forwards = false) {
+    this.#forwards = forwards
+  }
 
   get received(): number {
     return this.#bytes.length
@@ -103,8 +111,8 @@ export class HeadParser {
       this.#lines.push(line)
       return undefined
     }
-    const head = checkHead(this.#requestLine, this.#lines)
-    return head.kind === 'connect' ? { ...head, rest: this.#bytes.subarray(this.#lineStart) } : head
+    const head = checkHead(this.#requestLine, this.#lines, this.#forwards)
+    return head.kind === 'refused' ? head : { ...head, rest: this.#bytes.subarray(this.#lineStart) }
   }
 
   #malformed(detail: string): HeadRefusal {
@@ -116,7 +124,7 @@ export class HeadParser {
   }
 }
 
-interface RequestLine {
+export interface RequestLine {
   readonly method: string
   readonly target: string
   readonly version: string
@@ -143,8 +151,12 @@ function parseRequestLine(line: string): RequestLine | HeadRefusal {
   return { method, target, version: protocol.slice('HTTP/'.length) }
 }
 
-function checkHead(line: RequestLine, fieldLines: readonly string[]): ConnectHead | HeadRefusal {
-  const fields = new Map<string, string[]>()
+function checkHead(
+  line: RequestLine,
+  fieldLines: readonly string[],
+  forwards: boolean,
+): ConnectHead | AbsoluteHead | HeadRefusal {
+  const fields: Fields = new Map<string, string[]>()
   for (const fieldLine of fieldLines) {
     const colon = fieldLine.indexOf(':')
     const name = fieldLine.slice(0, colon)
@@ -166,9 +178,11 @@ function checkHead(line: RequestLine, fieldLines: readonly string[]): ConnectHea
   const userAgent = fields.get('user-agent')?.[0]
   const more = userAgent === undefined ? {} : { userAgent }
   if (line.method !== 'CONNECT') {
+    const absolute = forwards && absoluteForm(line, fields, checkHost(fields, line.version))
+    if (absolute) return absolute
     return { kind: 'refused', code: 'method_not_allowed', detail: methodHint(line), ...line, ...more }
   }
-  const defect = checkFields(fields, line.version)
+  const defect = checkHost(fields, line.version) ?? checkBody(fields)
   if (defect !== undefined)
     return { kind: 'refused', code: 'malformed_request', detail: defect, ...line, ...more }
   return {
@@ -181,10 +195,17 @@ function checkHead(line: RequestLine, fieldLines: readonly string[]): ConnectHea
   }
 }
 
-function checkFields(fields: ReadonlyMap<string, readonly string[]>, version: string): string | undefined {
+/** Field values by name in lower case. */
+export type Fields = Map<string, string[]>
+
+function checkHost(fields: Fields, version: string): string | undefined {
   const hosts = fields.get('host')?.length ?? 0
   if (hosts > 1) return 'more than one Host field (RFC 9112 section 3.2)'
   if (hosts === 0 && version === '1.1') return 'no Host field (RFC 9112 section 3.2)'
+  return undefined
+}
+
+function checkBody(fields: Fields): string | undefined {
   if (fields.has('transfer-encoding')) return 'a Transfer-Encoding field on CONNECT'
   const lengths = fields.get('content-length')
   if (lengths && (lengths.length > 1 || lengths[0] !== '0'))

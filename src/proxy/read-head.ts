@@ -3,13 +3,16 @@ import type { Attempt } from '../audit/attempt.ts'
 import type { Clock } from '../clock.ts'
 import { refusal, type Refusal } from '../policy/refusal.ts'
 import type { Connection } from '../wire/types.ts'
+import { originOf, type AbsoluteHead } from './absolute-form.ts'
 import { HeadParser, type ConnectHead } from './head.ts'
 
 /** What a client outside `clients.allow` has for its first words: they are only read to be recorded. */
 export const STRANGER_MS = 1000
 
 /** What a front makes of a connection's first bytes. */
-export interface Request {
+export type Request = TunnelRequest | AbsoluteHead
+
+interface TunnelRequest {
   readonly kind: 'connect' | 'request'
   /** Authority form, one character for each byte received. */
   readonly target: string
@@ -18,14 +21,21 @@ export interface Request {
   readonly proxyAuthorization?: ConnectHead['proxyAuthorization']
 }
 
+export interface HeadServices {
+  readonly clock: Clock
+  readonly limits: { readonly headTimeoutMs: number }
+  /** Absent where `forward.absoluteForm` is off. */
+  readonly forward?: object | undefined
+}
+
 /** Reads until the head is whole. A connection that never said a word ("silent") is no attempt at all. */
 export async function readHead(
   client: Connection,
   attempt: Attempt,
   admission: 'admitted' | 'stranger',
-  { clock, limits }: { readonly clock: Clock; readonly limits: { readonly headTimeoutMs: number } },
+  { clock, limits, forward }: HeadServices,
 ): Promise<Request | Refusal | 'silent'> {
-  const parser = new HeadParser()
+  const parser = new HeadParser(forward !== undefined)
   const stranger = admission === 'stranger'
   const deadline =
     attempt.startedMs + (stranger ? Math.min(STRANGER_MS, limits.headTimeoutMs) : limits.headTimeoutMs)
@@ -44,8 +54,8 @@ export async function readHead(
     const result = parser.push(read.bytes)
     if (result.kind === 'incomplete') continue
     if ('method' in result && result.method !== undefined) attempt.method = result.method
-    if (result.kind === 'connect') attempt.method = 'CONNECT'
-    if (result.target !== undefined) attempt.rawTarget = result.target
+    else if (result.kind === 'connect') attempt.method = 'CONNECT'
+    if (result.target !== undefined) attempt.rawTarget = forward ? originOf(result.target) : result.target
     if (result.version !== undefined) attempt.version = result.version
     if (result.userAgent !== undefined) attempt.userAgent = result.userAgent
     if (result.kind === 'refused') return refused(refusal(result.code, { detail: result.detail }))

@@ -54,6 +54,7 @@ export function readRecord(value: unknown): Reading {
       return { kind: 'denial', timeMs, denial: denialOf(value, text(member(event, 'reason')), first, last) }
     }
     case 'tunnel-opened':
+    case 'request-forwarded':
       return wouldDeny === null
         ? { kind: 'record', timeMs }
         : { kind: 'would-deny', timeMs, denial: denialOf(value, wouldDeny, timeMs, timeMs) }

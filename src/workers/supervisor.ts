@@ -123,9 +123,10 @@ export class Supervisor {
 
   /** Summed over all workers that have ended; complete after {@link stop}. */
   get totals(): WorkerTotals {
-    const sum = { opened: 0, denied: 0, failed: 0, closed: 0, dropped: 0 }
+    const sum = { opened: 0, forwarded: 0, denied: 0, failed: 0, closed: 0, dropped: 0 }
     for (const totals of this.#gone) {
       sum.opened += totals.opened
+      sum.forwarded += totals.forwarded
       sum.denied += totals.denied
       sum.failed += totals.failed
       sum.closed += totals.closed

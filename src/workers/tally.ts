@@ -12,7 +12,7 @@ const FOLDED = '"folded":{"count":'
 export class Tally {
   /** Opening lines, by the id of their tunnel. */
   readonly #open = new Map<string, string>()
-  readonly #totals = { opened: 0, denied: 0, failed: 0, closed: 0 }
+  readonly #totals = { opened: 0, forwarded: 0, denied: 0, failed: 0, closed: 0 }
 
   get totals(): Totals {
     return { ...this.#totals }
@@ -30,6 +30,9 @@ export class Tally {
       case 'tunnel-closed':
         this.#totals.closed += 1
         this.#open.delete(idOf(line, at))
+        return
+      case 'request-forwarded':
+        this.#totals.forwarded += 1
         return
       case 'tunnel-denied':
         this.#totals.denied += 1

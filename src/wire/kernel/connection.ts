@@ -131,6 +131,8 @@ export class KernelConnection implements Connection, Watcher {
     if (this.#broken !== undefined) this.#close()
     if (!this.#owner) return undefined
     this.#owner = false
+    // The slot may be somebody else's soon: whoever still holds this object finds it broken.
+    this.#broken = 'ECONNABORTED'
     return {
       slot: this.#slot,
       kept: this.#kept,
