@@ -1,125 +1,116 @@
-/** `npm run bench:review`: how fast a large log is reviewed, beside jq and a bare JSON.parse loop, in one run. */
-import { spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { arch, cpus, tmpdir } from 'node:os'
+/**
+ * What a review costs: `node bench/review.ts [MB]` writes logs of that size (1000 by default) and reads them with
+ * `sallyport review`, with jq doing the same grouping, and with the barest loops over lines that only call JSON.parse.
+ * Each is a process of its own, all in one run, and each has read the file once before: the disk is not measured.
+ */
+import { execFileSync, spawn } from 'node:child_process'
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
-import { onEnd, watchForTheEnd } from './clean-up.ts'
-import { writeLog } from './review-log.ts'
+import { sampleLog } from '../test/support/sample-log.ts'
 
-const HELP = `Usage: npm run bench:review -- [options]
+const ROUNDS = 3
+/** On every Linux of today. */
+const TICKS_PER_SECOND = 100
+const BLOCK_LINES = 20_000
+const PROGRAM = fileURLToPath(new URL('../bin/sallyport.js', import.meta.url))
+const LOOPS = fileURLToPath(new URL('review-loops.ts', import.meta.url))
+const GROUPING =
+  'reduce (inputs | select(.event.action == "tunnel-denied")) as $r ({}; .[[$r.destination.domain // $r.destination.ip, $r.destination.port, $r.event.reason] | tostring] += 1)'
 
-  --size MIB     size of each log (1024)
-  --rounds N     how often everything is measured; the table has the medians (1)
-  --help         this text
-
-Needs jq. Logs are made in a temporary folder and taken away again.
-`
-const { size, rounds, help } = parseArgs({
-  options: {
-    size: { type: 'string', default: '1024' },
-    rounds: { type: 'string', default: '1' },
-    help: { type: 'boolean' },
-  },
-}).values
-
-const own = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
-const CONTENDERS = {
-  review: (log: string) => [
-    process.execPath,
-    own('../bin/sallyport.js'),
-    'review',
-    '--no-memory',
-    '--json',
-    log,
-  ],
-  jq: (log: string) => ['jq', '-n', '-f', own('review.jq'), log],
-  'JSON.parse loop': (log: string) => [process.execPath, own('parse-loop.ts'), log],
+interface Measured {
+  readonly seconds: number
+  /** Of the processor, its user and system time. */
+  readonly cpuSeconds: number
+  /** The most memory it held, where the system says. */
+  readonly peakMb: number
 }
 
-interface Taken {
-  readonly wall: number
-  /** Of the processor, all threads together: what others do on the machine at the time does not count. */
-  readonly cpu: number
+async function measure(command: string, args: readonly string[]): Promise<Measured> {
+  const start = performance.now()
+  const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'inherit'] })
+  let peakMb = 0
+  let cpuSeconds = 0
+  const timer = setInterval(() => {
+    peakMb = Math.max(peakMb, residentMb(child.pid))
+    cpuSeconds = Math.max(cpuSeconds, cpuSecondsOf(child.pid))
+  }, 20)
+  const code = await new Promise((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', resolve)
+  })
+  clearInterval(timer)
+  if (code !== 0) throw new Error(`${command} ended with ${String(code)}`)
+  return { seconds: (performance.now() - start) / 1000, cpuSeconds, peakMb }
 }
 
-/** Clock ticks of children that have ended: proc_pid_stat(5), fields 16 and 17, of 100 a second. */
-function childSeconds(): number {
-  const fields = readFileSync('/proc/self/stat', 'utf8').split(') ')[1]?.split(' ') ?? []
-  return (Number(fields[13]) + Number(fields[14])) / 100
-}
-
-async function time([command = '', ...args]: string[]): Promise<Taken & { denials: number }> {
-  const before = { wall: performance.now(), cpu: childSeconds() }
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] })
-  const undo = (): boolean => child.kill()
-  process.once('exit', undo)
-  let stdout = ''
-  for await (const chunk of child.stdout.setEncoding('utf8')) stdout += String(chunk)
-  if (child.exitCode === null) await new Promise((resolve) => child.once('exit', resolve))
-  process.removeListener('exit', undo)
-  if (child.exitCode !== 0) throw new Error(`${command} ended with ${child.exitCode}`)
-  const { denials }: { denials: number } = JSON.parse(stdout)
-  return { wall: (performance.now() - before.wall) / 1000, cpu: childSeconds() - before.cpu, denials }
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
-}
-
-async function measure(log: string): Promise<Map<string, Taken>> {
-  const runs = new Map<string, Taken[]>()
-  const counts = new Set<number>()
-  for (let round = 0; round < Number(rounds); round += 1) {
-    for (const [name, command] of Object.entries(CONTENDERS)) {
-      process.stderr.write(`bench: ${name}\n`)
-      const { denials, ...taken } = await time(command(log))
-      counts.add(denials)
-      runs.set(name, [...(runs.get(name) ?? []), taken])
-    }
-  }
-  if (counts.size !== 1)
-    throw new Error(`they do not agree on the number of denials: ${[...counts].join(', ')}`)
-  return new Map(
-    [...runs].map(([name, all]) => [
-      name,
-      { wall: median(all.map(({ wall }) => wall)), cpu: median(all.map(({ cpu }) => cpu)) },
-    ]),
-  )
-}
-
-async function main(): Promise<void> {
-  watchForTheEnd()
-  const folder = mkdtempSync(join(tmpdir(), 'sallyport-bench-'))
-  onEnd(() => rmSync(folder, { recursive: true, force: true }))
-  const [cpu] = cpus()
-  process.stdout.write(
-    `${cpus().length} × ${cpu?.model ?? 'unknown'}, ${arch()}, Node ${process.versions.node}\n\n`,
-  )
-  process.stdout.write('| Log | Program | Seconds | Processor seconds | MB/s | Times review |\n')
-  process.stdout.write('| --- | --- | ---: | ---: | ---: | ---: |\n')
-  for (const [title, denied] of [
-    ['all lines denials', 1],
-    ['1 in 100 lines a denial', 100],
-  ] as const) {
-    const log = join(folder, 'audit.ndjson')
-    const { lines, bytes } = writeLog(log, Number(size) * 1024 * 1024, denied)
-    const taken = await measure(log)
-    const ours = taken.get('review')?.wall ?? Number.NaN
-    for (const [name, { wall, cpu }] of taken) {
-      const cells = [
-        `${title}, ${lines} lines`,
-        name,
-        wall.toFixed(1),
-        cpu.toFixed(1),
-        (bytes / wall / 1e6).toFixed(0),
-        (wall / ours).toFixed(1),
-      ]
-      process.stdout.write(`| ${cells.join(' | ')} |\n`)
-    }
+function residentMb(pid: number | undefined): number {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+    return Number(/VmHWM:\s+([0-9]+)/.exec(status)?.[1] ?? 0) / 1024
+  } catch {
+    return 0
   }
 }
 
-if (help) process.stdout.write(HELP)
-else await main()
+function cpuSecondsOf(pid: number | undefined): number {
+  try {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+      .replace(/^.*\) /, '')
+      .split(' ')
+    return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND
+  } catch {
+    return 0
+  }
+}
+
+/** The same two days in month after month, until the file is large enough. */
+function writeLog(file: string, bytes: number, denied: number): void {
+  const block = [...sampleLog({ lines: BLOCK_LINES, end: Date.parse('2026-11-24T12:00:00Z'), denied })].join(
+    '',
+  )
+  const fd = openSync(file, 'w')
+  let written = 0
+  for (let month = 0; written < bytes; month += 1) {
+    const stamp = new Date(Date.UTC(2020, month, 1)).toISOString().slice(0, 8)
+    written += writeSync(fd, block.replaceAll('"@timestamp":"2026-11-', `"@timestamp":"${stamp}`))
+  }
+  closeSync(fd)
+}
+
+const sizeMb = Number(process.argv[2] ?? 1000)
+const folder = mkdtempSync(join(tmpdir(), 'sallyport-bench-'))
+const file = join(folder, 'audit.ndjson')
+const node = process.execPath
+const candidates: readonly (readonly [name: string, command: string, args: readonly string[]])[] = [
+  ['sallyport review', node, [PROGRAM, 'review', '--json', file]],
+  ['JSON.parse, own loop', node, [LOOPS, 'buffer', file]],
+  ['JSON.parse, node:readline', node, [LOOPS, 'readline', file]],
+  [execFileSync('jq', ['--version'], { encoding: 'utf8' }).trim(), 'jq', ['-n', '-c', GROUPING, file]],
+]
+try {
+  for (const denied of [100, 1]) {
+    writeLog(file, sizeMb * 1e6, denied)
+    await measure('cat', [file])
+    const best = new Map<string, Measured>()
+    for (let round = 0; round < ROUNDS; round += 1) {
+      for (const [name, command, args] of candidates) {
+        const measured = await measure(command, args)
+        const before = best.get(name)
+        if (!before || measured.seconds < before.seconds) best.set(name, measured)
+      }
+    }
+    const own = best.get('sallyport review')?.seconds ?? Number.NaN
+    process.stdout.write(
+      `\n${sizeMb} MB, at most ${denied} of 100 records are denials; the best of ${ROUNDS} rounds\n`,
+    )
+    for (const [name, { seconds, cpuSeconds, peakMb }] of best) {
+      process.stdout.write(
+        `${name.padEnd(28)}${seconds.toFixed(2).padStart(7)} s  ${(seconds / own).toFixed(1).padStart(5)} x  ${cpuSeconds.toFixed(2).padStart(7)} s CPU  ${peakMb.toFixed(0).padStart(5)} MB\n`,
+      )
+    }
+  }
+} finally {
+  rmSync(folder, { recursive: true })
+}

@@ -52,7 +52,8 @@ class OpenGroup implements Group {
   last = Number.NEGATIVE_INFINITY
   hint: string | null = null
   #hintAt = Number.NEGATIVE_INFINITY
-  readonly clientSet = new Set<string>()
+  /** Denials of each client address. */
+  readonly byClient = new Map<string, number>()
   readonly fields: Group['fields']
   readonly bins: Bins
 
@@ -62,11 +63,11 @@ class OpenGroup implements Group {
   }
 
   get clients(): number {
-    return this.clientSet.size
+    return this.byClient.size
   }
 
   get aClient(): string | null {
-    return this.clientSet.values().next().value ?? null
+    return this.byClient.keys().next().value ?? null
   }
 
   add(denial: Denial): void {
@@ -89,9 +90,6 @@ export class Aggregate {
   readonly #wouldDeny: boolean
   readonly #limits: Limits
   readonly #groups = new Map<string, OpenGroup>()
-  /** Denials of each client, each node, in all groups together. */
-  readonly clients = new Map<string, number>()
-  readonly nodes = new Map<string, number>()
   #pairs = 0
 
   /** Records in the time that is looked at. */
@@ -119,6 +117,14 @@ export class Aggregate {
 
   get groups(): readonly Group[] {
     return [...this.#groups.values()]
+  }
+
+  /** Denials of each client, in all groups together. */
+  get clients(): ReadonlyMap<string, number> {
+    const all = new Map<string, number>()
+    for (const { byClient } of this.#groups.values())
+      for (const [client, count] of byClient) all.set(client, (all.get(client) ?? 0) + count)
+    return all
   }
 
   /** Where the lines of one input go; each has a clock of its own. */
@@ -157,8 +163,6 @@ export class Aggregate {
 
   #add(denial: Denial): boolean {
     this.denials += denial.count
-    if (denial.node !== null) this.#count(this.nodes, denial.node, denial.count)
-    if (denial.client !== null) this.#count(this.clients, denial.client, denial.count)
     const key = this.#plain
       ? `${denial.host}\n${denial.port}\n${denial.reason}`
       : this.#by.map((field) => denial[field]).join('\n')
@@ -173,19 +177,15 @@ export class Aggregate {
     }
     this.scale.include(denial.first)
     group.add(denial)
-    if (denial.client !== null && !group.clientSet.has(denial.client)) {
-      if (this.#pairs < this.#limits.clients) {
+    if (denial.client !== null) {
+      const count = group.byClient.get(denial.client)
+      if (count !== undefined) group.byClient.set(denial.client, count + denial.count)
+      else if (this.#pairs < this.#limits.clients) {
         this.#pairs += 1
-        group.clientSet.add(denial.client)
+        group.byClient.set(denial.client, denial.count)
       } else this.clientsCut = true
     }
     return true
-  }
-
-  #count(counts: Map<string, number>, name: string, by: number): void {
-    const count = counts.get(name)
-    if (count !== undefined) counts.set(name, count + by)
-    else if (counts.size < this.#limits.groups) counts.set(name, by)
   }
 }
 

@@ -13,12 +13,14 @@ export const RECORD_HEAD = '{"log":{"level":"'
  * and other marks begin in the middle of a word.
  */
 export const RECORD_MARK = 'yport":{"prev":"'
-const SCHEMA = Buffer.from(`","schema":${RECORD_SCHEMA},`)
+const SCHEMA_TEXT = `","schema":${RECORD_SCHEMA},`
+const SCHEMA = Buffer.from(SCHEMA_TEXT)
 const HASH_LENGTH = 'sha256:'.length + 64
 export const DENIED_MARK = '-denied"'
 export const FOLDED_MARK = '-folded"'
 export const WOULD_DENY_MARK = '_deny"'
 
+const HEAD_BYTES = Buffer.from(RECORD_HEAD)
 const TIME_FIELD = '"},"@timestamp":"'
 /** The first byte of the time, from the start of the record, for levels of four letters. */
 const TIME_AT = RECORD_HEAD.length + 4 + TIME_FIELD.length
@@ -62,6 +64,12 @@ function digit(line: Buffer, at: number): number {
 
 function two(line: Buffer, at: number): number {
   return digit(line, at) * 10 + digit(line, at + 1)
+}
+
+/** Where a record begins that has nothing in front of it; -1 where something has. */
+export function headAt(line: Buffer, start: number): number {
+  for (let at = 0; at < HEAD_BYTES.length; at += 1) if (line[start + at] !== HEAD_BYTES[at]) return -1
+  return start
 }
 
 /** Whether the mark that stands at `mark` has the schema that this program knows behind it. */
@@ -124,7 +132,9 @@ export class DenialReader {
       if (!line.startsWith('"port":', portAt - 7) || !(port >= 0 && port <= 65_535)) return undefined
     } else host = optionalValue(line, 'target":"', event)
     const reason = plainValue(line, event + DENIED_EVENT.length)
-    const hint = optionalValue(line, 'hint":"', event)
+    const own = line.indexOf(RECORD_MARK, event) + RECORD_MARK.length + HASH_LENGTH
+    if (!line.startsWith(SCHEMA_TEXT, own)) return undefined
+    const hint = optionalValue(line, 'hint":"', own + POLICY_LENGTH)
     const user = optionalValue(line, 'user":{"name":"', at)
     if (host === undefined || reason === undefined || hint === undefined || user === undefined)
       return undefined
@@ -141,6 +151,8 @@ export class DenialReader {
   }
 }
 
+/** The policy's hash follows the schema, and no field that matters is before its end. */
+const POLICY_LENGTH = HASH_LENGTH
 const NODE = '"node":{"name":"'
 const SOURCE = '"source":{"ip":"'
 const DESTINATION = '},"destination":{'

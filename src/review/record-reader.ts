@@ -6,6 +6,7 @@ import {
   DenialReader,
   FOLDED_MARK,
   hasSchema,
+  headAt,
   RECORD_HEAD,
   RECORD_MARK,
   recordTime,
@@ -68,25 +69,25 @@ export class RecordReader implements LineVisitor {
     const buffer = this.#buffer
     let end = lineEnd
     while (end > start && isBlank(buffer[end - 1])) end -= 1
-    const head = this.#head.within(start, end)
-    const mark = this.#mark.within(start, end)
-    if (head !== -1 && mark > head && buffer[end - 1] === CLOSING_BRACE && hasSchema(buffer, mark)) {
-      const timeMs = recordTime(buffer, head)
-      if (!Number.isNaN(timeMs) && this.#ownLine(head, start, end, timeMs)) return
-    }
-    this.#anyLine(start, end)
+    if (buffer[end - 1] !== CLOSING_BRACE || !this.#ownLine(start, end)) this.#anyLine(start, end)
   }
 
   /** A line as the gate writes it; false where it needs a parser. */
-  #ownLine(head: number, start: number, end: number, timeMs: number): boolean {
+  #ownLine(start: number, end: number): boolean {
+    const buffer = this.#buffer
+    const head = headAt(buffer, start) === -1 ? this.#head.within(start, end) : start
+    const timeMs = head === -1 ? Number.NaN : recordTime(buffer, head)
+    if (Number.isNaN(timeMs)) return false
     if (this.#folded.within(start, end) !== -1 || this.#wouldDeny.within(start, end) !== -1) return false
     if (this.#denied.within(start, end) !== -1) {
-      const denial = this.#denials.read(this.#buffer.toString('utf8', head, end), timeMs)
+      const denial = this.#denials.read(buffer.toString('utf8', head, end), timeMs)
       if (!denial) return false
       this.#sink.record(timeMs)
       this.#sink.denial(denial, timeMs)
       return true
     }
+    const mark = this.#mark.within(start, end)
+    if (mark < head || !hasSchema(buffer, mark)) return false
     this.#sink.record(timeMs)
     return true
   }
