@@ -90,6 +90,8 @@ export class Aggregate {
   readonly #wouldDeny: boolean
   readonly #limits: Limits
   readonly #groups = new Map<string, OpenGroup>()
+  /** Denials of each gate, in all groups together. */
+  readonly nodes = new Map<string, number>()
   #pairs = 0
 
   /** Records in the time that is looked at. */
@@ -163,6 +165,7 @@ export class Aggregate {
 
   #add(denial: Denial): boolean {
     this.denials += denial.count
+    if (denial.node !== null) this.nodes.set(denial.node, (this.nodes.get(denial.node) ?? 0) + denial.count)
     const key = this.#plain
       ? `${denial.host}\n${denial.port}\n${denial.reason}`
       : this.#by.map((field) => denial[field]).join('\n')
