@@ -1,5 +1,7 @@
 /** What a review reads besides the logs themselves: the configuration and the list of what is expected. */
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { formerFiles } from '../audit/former-files.ts'
 import type { Config } from '../config/load.ts'
 import { parseExpected, type ExpectedEntry } from '../review/expected.ts'
 import type { Io } from './io.ts'
@@ -25,7 +27,7 @@ export function readSources(files: readonly string[], options: ReviewOptions, io
     return undefined
   }
   const { config } = read
-  const configured = config.audit.file ? [config.audit.file.path] : []
+  const configured = config.audit.file ? withFormerFiles(config.audit.file.path) : []
   const names = files.length > 0 ? files : configured
   if (names.length === 0) {
     io.stderr.write(
@@ -35,6 +37,17 @@ export function readSources(files: readonly string[], options: ReviewOptions, io
   }
   const expected = options.expected === undefined ? [] : readExpected(options.expected, io)
   return expected && { names, expected, config }
+}
+
+/** The file and those that it was rotated to. */
+function withFormerFiles(path: string): readonly string[] {
+  const folder = dirname(path)
+  try {
+    return [...formerFiles(path, readdirSync(folder)).map((name) => join(folder, name)), path]
+  } catch {
+    // Opening the file says what is wrong with it.
+    return [path]
+  }
 }
 
 function readExpected(file: string, io: Io): readonly ExpectedEntry[] | undefined {

@@ -66,10 +66,12 @@ describe('inputs', () => {
     expect(reportSchema.parse(JSON.parse(stdout))).toMatchObject({ records: 1, denials: 1 })
   })
 
-  test('without a file: audit.file of the configuration', async () => {
+  test('without a file: audit.file of the configuration, and what it was rotated to', async () => {
     const log = put('audit.ndjson', DENIED)
+    put('audit-20261122T000000.000Z.ndjson.gz', gzipSync(DENIED))
+    put('audit-of-others.ndjson', DENIED)
     const config = put('sallyport.yaml', `audit: { file: { path: ${log} } }\n`)
-    expect(parse(await run(['review', '--json', '-c', config])).denials).toBe(1)
+    expect(parse(await run(['review', '--json', '-c', config])).denials).toBe(2)
     const without = await run(['review'])
     expect(without.code).toBe(2)
     expect(without.stderr).toContain('name the log, or - for standard input')

@@ -175,4 +175,21 @@ describe('bad input is counted, and the rest is read', () => {
     // Each input has a clock of its own.
     expect(aggregated([late, early]).clockJumps).toBe(0)
   })
+
+  test('whatever stands in a log, it is read to its end', () => {
+    const log = Buffer.from(DENIED + OPENED + DENIED)
+    fc.assert(
+      fc.property(fc.nat(log.length), fc.nat(200), fc.uint8Array({ maxLength: 60 }), (at, gone, bytes) => {
+        const damaged = Buffer.concat([
+          log.subarray(0, at),
+          bytes,
+          log.subarray(at + gone),
+          Buffer.from(`\n${DENIED}`),
+        ])
+        const result = aggregated([damaged], { chunk: 97 })
+        expect(result.denials).toBeGreaterThanOrEqual(1)
+        expect(result.denials).toBeLessThanOrEqual(3)
+      }),
+    )
+  })
 })
