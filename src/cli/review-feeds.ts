@@ -54,6 +54,7 @@ export async function readFeeds(feeds: readonly Feed[], io: Io): Promise<boolean
 /** Files grow until the signal; pipes end by themselves. */
 export async function followFeeds(feeds: readonly Feed[], signal: AbortSignal, io: Io): Promise<boolean> {
   const stopped = new Promise<boolean>((resolve) => {
+    if (signal.aborted) resolve(true)
     signal.addEventListener('abort', () => resolve(true), { once: true })
   })
   const ended = await Promise.all(

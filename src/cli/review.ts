@@ -18,6 +18,21 @@ import { readSources } from './review-sources.ts'
 export type { ReviewOptions }
 
 export async function review(files: readonly string[], options: ReviewOptions, io: Io): Promise<ExitCode> {
+  const gone = new AbortController()
+  // A reader that has seen enough, such as `head`, is no error; there is only nobody to write to any more.
+  io.stdout.on('error', () => gone.abort())
+  const code = await reviewUntil(gone, files, options, io)
+  // A pipe takes what it has room for: the process must not end before the rest is through.
+  await new Promise((resolve) => io.stdout.write('', resolve))
+  return code
+}
+
+async function reviewUntil(
+  gone: AbortController,
+  files: readonly string[],
+  options: ReviewOptions,
+  io: Io,
+): Promise<ExitCode> {
   const nowMs = systemClock.wallMs()
   const say = (text: string): boolean => io.stderr.write(`sallyport: ${text}\n`)
   const wanted = checkOptions(options, nowMs)
@@ -54,7 +69,7 @@ export async function review(files: readonly string[], options: ReviewOptions, i
   if (options.follow) {
     if (feeds.some(isFile) && !options.json) printReview(conclude(), options, wanted, io)
     live.start()
-    whole = (await followFeeds(feeds, interrupted(), io)) && whole
+    whole = (await followFeeds(feeds, interrupted(gone), io)) && whole
     live.stop()
   }
   await closeFeeds(feeds)
@@ -82,8 +97,7 @@ export async function review(files: readonly string[], options: ReviewOptions, i
 }
 
 /** Ctrl-C ends a review that follows, with its last words. */
-function interrupted(): AbortSignal {
-  const controller = new AbortController()
+function interrupted(controller: AbortController): AbortSignal {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => controller.abort())
   return controller.signal
 }

@@ -109,6 +109,25 @@ describe('inputs', () => {
   })
 })
 
+test('a long answer goes through a pipe whole, and a reader may leave early', async () => {
+  const line = deniedLine({ host: 'HOST.example.com' })
+  const log = put(
+    'many.ndjson',
+    Array.from({ length: 20_000 }, (_, index) => line.replace('HOST', `h${index}`)).join(''),
+  )
+  const whole = await run(
+    ['-c', `"$0" "$1" review --csv "$2" | (sleep 0.2; wc -l)`, process.execPath, PROGRAM, log],
+    {
+      command: 'sh',
+    },
+  )
+  expect(whole.stdout.trim()).toBe('20001')
+  const early = await run(['-c', `"$0" "$1" review --csv "$2" | head -n 1`, process.execPath, PROGRAM, log], {
+    command: 'sh',
+  })
+  expect(early).toMatchObject({ code: 0, stderr: '' })
+})
+
 describe('news', () => {
   test('the second review says what is new since the first; programs and filters do not use news up', async () => {
     const log = put('a.ndjson', DENIED)
