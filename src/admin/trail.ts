@@ -12,7 +12,13 @@ const ACTION = '"action":"'
 /** How lines of tunnels that went well, and of the gate's own doings, begin; every other level is trouble. */
 const ROUTINE = '{"log":{"level":"info"'
 /** What of the trouble is about clients. */
-const DENIALS = new Set(['tunnel-denied', 'tunnel-failed', 'tunnel-opened', 'denials-folded'])
+const DENIALS = new Set([
+  'tunnel-denied',
+  'tunnel-failed',
+  'tunnel-opened',
+  'request-forwarded',
+  'denials-folded',
+])
 const ACTIONS = ['tunnel-opened', 'tunnel-denied', 'tunnel-failed', 'tunnel-closed']
 
 export class Trail {

@@ -89,6 +89,14 @@ export class Meter {
         this.#noteWay(event.attempt)
         return
       }
+      case 'forwarded':
+        this.#outcomes.allowed += 1
+        if (event.attempt.wouldDeny) this.#wouldDeny[event.attempt.wouldDeny.code] += 1
+        this.#hour.note('allowed', this.#clock.wallMs())
+        this.#bytesUp += event.bytesUp
+        this.#bytesDown += event.bytesDown
+        this.#noteWay(event.attempt)
+        return
       case 'closed':
         this.#outcomes[event.code] += 1
         this.#bytesUp += event.bytesUp

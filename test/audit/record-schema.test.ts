@@ -105,6 +105,15 @@ function tunnelLines(): readonly string[] {
   const { target: _, ...unread } = everything('unread')
   const malformed = refusal('malformed_authority', { malformation: 'bad_port', detail: 'x' })
   journal.record({ kind: 'refused', attempt: unread, refusal: malformed })
+  journal.record({
+    kind: 'forwarded',
+    attempt: everything('forwarded'),
+    code: 'completed',
+    status: 200,
+    bytesUp: 1,
+    bytesDown: 2,
+    durationMs: 3.25,
+  })
   const address: Attempt = {
     ...everything('address'),
     target: { host: '2001:db8::1', port: 443, kind: 'ip' },

@@ -372,7 +372,7 @@ describe('lines of the journal', () => {
     for (const event of [opened, denied, closed, reported]) journal.record(event)
     expect(log.records.map(({ event }) => event.action)).toEqual(['tunnel-denied', 'tunnel-opened'])
     expect(log.records.map(({ event }) => event.sequence)).toEqual([1, 2])
-    expect(journal.totals).toEqual({ opened: 2, denied: 1, failed: 0, closed: 1 })
+    expect(journal.totals).toEqual({ opened: 2, forwarded: 0, denied: 1, failed: 0, closed: 1 })
   })
 })
 

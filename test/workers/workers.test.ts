@@ -124,6 +124,7 @@ describe.skipIf(process.platform !== 'linux').each(WIRES)('two workers on the %s
     expect(of(records, 'tunnel-closed')).toHaveLength(80)
     expect(records.at(-1)?.sallyport['totals']).toEqual({
       opened: 80,
+      forwarded: 0,
       closed: 80,
       denied: 0,
       failed: 0,

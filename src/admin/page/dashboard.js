@@ -7,7 +7,7 @@ const POLL_MS = 2000
 const KEPT_DENIALS = 200
 const SOON_DAYS = 14
 const ACTIONS =
-  'tunnel-denied,tunnel-failed,tunnel-opened,denials-folded,gate-reloaded,gate-reload-failed,worker-lost,audit-recovered'
+  'tunnel-denied,tunnel-failed,tunnel-opened,request-forwarded,denials-folded,gate-reloaded,gate-reload-failed,worker-lost,audit-recovered'
 
 const $ = (id) => document.getElementById(id)
 const state = {
@@ -462,7 +462,8 @@ function takeEvent(block) {
   if (name === 'skipped') $('news').textContent = `${record.count} more, too many to show`
   else if (name === 'gate-reloaded') void refreshPolicy()
   else if (['tunnel-denied', 'tunnel-failed', 'denials-folded'].includes(name)) addDenial(record)
-  else if (name === 'tunnel-opened' && record.sallyport.would_deny) addDenial(record)
+  else if (['tunnel-opened', 'request-forwarded'].includes(name) && record.sallyport.would_deny)
+    addDenial(record)
 }
 
 let following = false
