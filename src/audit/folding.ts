@@ -81,6 +81,11 @@ export class Folding {
     return true
   }
 
+  /** How many kinds, clients and reasons are remembered now. */
+  get remembered(): number {
+    return this.#kinds.size + this.#clients.size + this.#coarse.size
+  }
+
   /** Records every count now, finished or not. */
   flush(): void {
     this.#cancelTimer?.()

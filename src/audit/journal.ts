@@ -33,6 +33,11 @@ export class Journal<L extends Lines = Ledger> implements Audit {
     return this.#scribe.totals
   }
 
+  /** How many kinds of denials folding remembers now: bounded, whatever clients ask for. */
+  get remembered(): number {
+    return this.#scribe.remembered
+  }
+
   record(event: AuditEvent): void {
     this.#scribe.record(event)
   }

@@ -40,6 +40,11 @@ export class Scribe {
     return { ...this.#totals }
   }
 
+  /** What folding remembers now. */
+  get remembered(): number {
+    return this.#folding?.remembered ?? 0
+  }
+
   record(event: AuditEvent): void {
     if (event.kind === 'refused') this.#totals[verbOf(event.refusal)] += 1
     else if (event.kind !== 'gate') this.#totals[event.kind === 'lost' ? 'closed' : event.kind] += 1
