@@ -2,7 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { TLSSocket } from 'node:tls'
+import { connect, type TLSSocket } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { hasOpenssl } from '../support/certificate-lab.ts'
 import { until } from '../support/deadline.ts'
@@ -440,6 +440,37 @@ describe.skipIf(!hasOpenssl)('with openssl', () => {
     await until(() => descriptors() <= before, 'the descriptors to be closed')
     await until(() => lab.gate.audit.records.length >= 40, 'a record for each')
     expect(lab.gate.audit.records).toHaveLength(40)
+  })
+
+  test('over a listener that speaks TLS, to another port, whatever the environment asks of http-proxy', async () => {
+    process.env['FORCE_FETCH_PATH'] = 'true'
+    let seen: IncomingMessage | undefined
+    let origin = 0
+    const lab = await openForwardLab(
+      certificates.right,
+      {
+        request(request, response) {
+          seen = request
+          response.end('hello')
+        },
+      },
+      (port) => {
+        origin = port
+        return {
+          listen: { address: '127.0.0.1:0', tls: certificates.right },
+          policy: { presets: [], allow: [{ host: 'cgr.dev', port }] },
+          dns: { hosts: { 'cgr.dev': ['127.0.0.1'] } },
+          addresses: { allow: ['127.0.0.0/8'] },
+        }
+      },
+    )
+    const client = connect({ host: '127.0.0.1', port: lab.gate.port, servername: 'cgr.dev' })
+    client.write(get('/x').replaceAll('cgr.dev', `cgr.dev:${origin}`))
+    let all = ''
+    for await (const chunk of client) all += String(chunk)
+    expect(all).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*hello/)
+    expect(seen?.headers.host).toBe(`cgr.dev:${origin}`)
+    await expectForwarded(lab.gate, { event: { reason: 'completed' }, destination: { port: origin } })
   })
 
   test('a drain waits for what is under way, and cuts it when its time is over', async () => {

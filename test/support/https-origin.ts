@@ -38,6 +38,8 @@ export function originCertificates(): OriginCertificates {
   }
 }
 
+type Settings = Readonly<Record<string, unknown>>
+
 export interface ForwardLab {
   readonly gate: TestGate
   readonly wire: DivertedWire
@@ -48,7 +50,7 @@ export interface ForwardLab {
 export async function openForwardLab(
   pair: Pair,
   origin: { readonly request?: RequestListener; readonly raw?: (socket: TLSSocket) => void },
-  settings: Readonly<Record<string, unknown>> = {},
+  settings: Settings | ((port: number) => Settings) = {},
 ): Promise<ForwardLab> {
   const server = origin.raw
     ? createTlsServer(readPair(pair), origin.raw)
@@ -59,16 +61,14 @@ export async function openForwardLab(
     server.listen(0, '127.0.0.1', resolve)
   })
   const bound = server.address()
-  const wire = new DivertedWire(
-    await testWire(),
-    typeof bound === 'object' && bound !== null ? bound.port : 0,
-  )
+  const port = typeof bound === 'object' && bound !== null ? bound.port : 0
+  const wire = new DivertedWire(await testWire(), port)
   const gate = await startGate(
     {
       policy: { presets: [], allow: [{ host: 'cgr.dev' }] },
       dns: { hosts: { 'cgr.dev': ['8.8.8.8'] } },
       forward: { absoluteForm: 'on' },
-      ...settings,
+      ...(typeof settings === 'function' ? settings(port) : settings),
     },
     { wire },
   )
