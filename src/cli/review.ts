@@ -1,6 +1,6 @@
 /** `sallyport review`: what was denied, why, since when and by whom. */
 import { systemClock } from '../clock.ts'
-import { Aggregate } from '../review/aggregate.ts'
+import { Aggregate, DEFAULT_GROUPING } from '../review/aggregate.ts'
 import { compileExpected } from '../review/expected.ts'
 import { compileFilter } from '../review/filter.ts'
 import { remember } from '../review/memory.ts'
@@ -55,7 +55,9 @@ async function reviewUntil(
   const feeds = await openFeeds(sources.names, aggregate, onDenial, io)
   if (feeds.length === 0) return EXIT.usage
   const place = memoryFile()
-  const memory = readMemory(place)
+  // The memory knows groups by host, port and reason, and has no word on others.
+  const comparable = groupBy === DEFAULT_GROUPING
+  const memory = comparable ? readMemory(place) : undefined
   const conclude = (): Review =>
     toReview(aggregate, {
       ...(filter.since !== undefined && { since: filter.since }),
@@ -85,7 +87,7 @@ async function reviewUntil(
   // What a filter hid was not seen; and a program that asks every minute must not use up what is news to people.
   const seen =
     Object.keys(filter).length === 0 && !options.json && !options.csv && options.failOn === undefined
-  if (seen && options.memory) {
+  if (seen && comparable && options.memory) {
     try {
       writeMemory(place, remember(memory, result.groups, nowMs))
     } catch (error) {

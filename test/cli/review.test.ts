@@ -136,6 +136,8 @@ describe('news', () => {
     await run(['review', '--json', log])
     await run(['review', '--since', '2026-11-01', log])
     await run(['review', '--no-memory', log])
+    const grouped = await run(['review', '--group-by', 'client', log])
+    expect(grouped.stdout).not.toContain('new')
     const second = await run(['review', log])
     expect(second.stdout).toMatch(/2 groups, 1 new since the review of/)
     expect(second.stdout).toMatch(/^new +1 +tracker\.example\.com/m)
