@@ -1,13 +1,16 @@
 /** The queries of docs/log-stacks.md, run as they stand there on records of a real gate's shape. */
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { countOctets, formatSyslog } from '../../src/audit/syslog-message.ts'
 import { foldedRecord } from '../../src/audit/folded-record.ts'
 import { refusal } from '../../src/policy/refusal.ts'
 import { attemptOf, deniedLine, openedLine } from '../support/audit-records.ts'
 import { until } from '../support/deadline.ts'
+import { freePort } from '../support/free-port.ts'
 
 const PAGE = readFileSync(new URL('../../docs/log-stacks.md', import.meta.url), 'utf8')
 
@@ -97,5 +100,40 @@ describe('queries of the documentation', () => {
       'host_not_allowed cgr.dv:443 10.0.0.2 cgr.dev',
       'host_not_allowed flood.example:443 10.0.0.9',
     ])
+  })
+
+  test.skipIf(!rsyslog)(`rsyslog over TCP${because(rsyslog, 'no rsyslogd')}`, async () => {
+    const port = await freePort()
+    const config = query('rsyslog-tcp')
+      .replaceAll('/var/log/sallyport', folder)
+      .replace('port="6514"', `address="127.0.0.1" port="${port}"`)
+    rmSync(join(folder, 'audit.ndjson'))
+    writeFileSync(join(folder, 'rsyslog.conf'), `global(workDirectory="${folder}")\n${config}`)
+    const options = ['-n', '-f', join(folder, 'rsyslog.conf'), '-i', join(folder, 'pid')]
+    const daemon = spawn('/usr/sbin/rsyslogd', options, { stdio: 'ignore' })
+    const ended = new Promise((resolve) => daemon.once('close', resolve))
+    const received = (name: string): string =>
+      existsSync(join(folder, name)) ? readFileSync(join(folder, name), 'utf8') : ''
+    const lines = LOG.trimEnd().split('\n')
+    let sent = false
+    const send = (): void => {
+      const socket = connect(port, '127.0.0.1', () => {
+        sent = true
+        for (const line of lines)
+          socket.write(countOctets(formatSyslog(line, { facility: 16, hostname: 'gate-1', pid: 1 })))
+        socket.end()
+        // Until the daemon listens, connecting fails.
+      }).once('error', () => setTimeout(send, 20))
+    }
+    try {
+      send()
+      await until(() => sent, 'rsyslogd to listen')
+      await until(() => received('audit.ndjson') === LOG, 'every record, byte for byte')
+      const denied = `${lines.slice(1).join('\n')}\n`
+      await until(() => received('denials.ndjson') === denied, 'the denials')
+    } finally {
+      daemon.kill()
+      await ended
+    }
   })
 })
