@@ -128,12 +128,13 @@ describe('queries of the documentation', () => {
     try {
       send()
       await until(() => sent, 'rsyslogd to listen')
-      await until(() => received('audit.ndjson') === LOG, 'every record, byte for byte')
-      const denied = `${lines.slice(1).join('\n')}\n`
-      await until(() => received('denials.ndjson') === denied, 'the denials')
+      await until(() => received('audit.ndjson').length >= LOG.length, 'every record')
+      await until(() => received('denials.ndjson').split('\n').length === lines.length, 'the denials')
     } finally {
       daemon.kill()
       await ended
     }
+    expect(received('audit.ndjson')).toBe(LOG)
+    expect(received('denials.ndjson')).toBe(`${lines.slice(1).join('\n')}\n`)
   })
 })
