@@ -34,30 +34,22 @@ const SILENCE_MS = 30_000
 export class AdminServer {
   readonly endpoint: Endpoint
   readonly #server: Server
-  readonly #streams: EventStreams
+  readonly #paces = {
+    answers: new Pace(ANSWERS.perSecond, ANSWERS.burst),
+    probes: new Pace(PROBES.perSecond, PROBES.burst),
+  }
+  #services: AdminServices | undefined
+  #streams: EventStreams | undefined
 
-  private constructor(server: Server, streams: EventStreams, endpoint: Endpoint) {
+  private constructor(server: Server, endpoint: Endpoint) {
     this.#server = server
-    this.#streams = streams
     this.endpoint = endpoint
+    server.on('request', (request, response) => this.#take(request, response))
   }
 
-  /** Rejects with the system's error when it cannot listen. */
-  static listen(address: ListenAddress, services: AdminServices): Promise<AdminServer> {
-    const streams = new EventStreams(services.trail)
-    const paces = {
-      answers: new Pace(ANSWERS.perSecond, ANSWERS.burst),
-      probes: new Pace(PROBES.perSecond, PROBES.burst),
-    }
-    const server = createServer(LIMITS, (request, response) => {
-      answer(request, services, streams, response, paces).then(
-        (reply) => reply && send(response, reply, request.method === 'HEAD'),
-        (error: unknown) => {
-          process.emitWarning(error instanceof Error ? error : String(error))
-          send(response, problem(500, 'internal_error', 'the admin side met an unexpected error'), false)
-        },
-      )
-    })
+  /** Takes the address, and says 503 until {@link serve}. Rejects with the system's error when it cannot listen. */
+  static listen(address: ListenAddress): Promise<AdminServer> {
+    const server = createServer(LIMITS)
     server.maxConnections = MAX_CONNECTIONS
     server.timeout = SILENCE_MS
     server.on('clientError', (error: NodeJS.ErrnoException, socket) => answerBroken(error, socket))
@@ -67,19 +59,40 @@ export class AdminServer {
       server.listen({ host: address.host, port: address.port, exclusive: true }, () => {
         const bound = server.address()
         const port = bound !== null && typeof bound === 'object' ? bound.port : address.port
-        resolve(new AdminServer(server, streams, { address: address.host, port }))
+        resolve(new AdminServer(server, { address: address.host, port }))
       })
     })
   }
 
+  /** The gate runs: from now on requests are answered. */
+  serve(services: AdminServices): void {
+    this.#streams = new EventStreams(services.trail)
+    this.#services = services
+  }
+
+  #take(request: IncomingMessage, response: ServerResponse): void {
+    if (!this.#services || !this.#streams) {
+      send(response, STARTING, request.method === 'HEAD')
+      return
+    }
+    answer(request, this.#services, this.#streams, response, this.#paces).then(
+      (reply) => reply && send(response, reply, request.method === 'HEAD'),
+      (error: unknown) => {
+        process.emitWarning(error instanceof Error ? error : String(error))
+        send(response, problem(500, 'internal_error', 'the admin side met an unexpected error'), false)
+      },
+    )
+  }
+
   close(): Promise<void> {
-    this.#streams.closeAll()
+    this.#streams?.closeAll()
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
     this.#server.closeAllConnections()
     return closed
   }
 }
 
+const STARTING = problem(503, 'starting', 'the gate is starting; ask again in a moment')
 const NOT_THE_PROXY = problem(
   405,
   'not_the_proxy',

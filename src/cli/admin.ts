@@ -1,7 +1,6 @@
 /** Opens the admin listener of a running gate. */
 import type { AdminServer } from '../admin/server.ts'
 import type { AdminServices } from '../admin/services.ts'
-import type { Trail } from '../admin/trail.ts'
 import type { Journal } from '../audit/journal.ts'
 import { systemClock } from '../clock.ts'
 import type { Config } from '../config/load.ts'
@@ -16,33 +15,22 @@ export interface AdminOptions extends Pick<
   AdminServices,
   'config' | 'configFile' | 'trail' | 'draining' | 'reloaded' | 'reload'
 > {
-  readonly trail: Trail
   readonly gate: RunningGate
   readonly journal: Journal
-  readonly say: (text: string) => void
 }
 
-/** Nothing where none is wanted, or where the usual address is taken and no other was chosen. */
-export async function openAdmin(options: AdminOptions): Promise<AdminServer | undefined | 'failed'> {
-  const { gate, journal, say, ...rest } = options
-  const { admin } = options.config()
+/**
+ * Takes the address before the gate listens, so that everything is right when it does. Nothing where none is wanted, or
+ * where the usual address is taken and no other was chosen.
+ */
+export async function openAdmin(
+  { admin }: Config,
+  say: (text: string) => void,
+): Promise<AdminServer | undefined | 'failed'> {
   if (admin.listen === null) return undefined
-  const services: AdminServices = {
-    ...rest,
-    view: gate.view,
-    gate,
-    ledger: journal.ledger,
-    clock: systemClock,
-    version: readVersion(),
-    startedMs: Date.now(),
-    explain: (target, client) => explainTo(options.config(), target, client),
-    token: readAdminToken(options.config()),
-    hosts: admin.hosts,
-  }
-  // Loaded behind the proxy's port: who waits for that does not wait for this.
   const { AdminServer } = await import('../admin/server.ts')
   try {
-    return await AdminServer.listen(admin.listen, services)
+    return await AdminServer.listen(admin.listen)
   } catch (error) {
     const where = formatListenAddress(admin.listen)
     const code = error instanceof Error && 'code' in error ? error.code : undefined
@@ -56,6 +44,23 @@ export async function openAdmin(options: AdminOptions): Promise<AdminServer | un
       code === 'EADDRINUSE' ? 'the port is in use' : error instanceof Error ? error.message : String(error)
     say(`cannot listen on admin.listen ${where}: ${why}; nothing listens`)
     return 'failed'
+  }
+}
+
+/** What the admin listener of a running gate works with. */
+export function adminServices({ gate, journal, ...rest }: AdminOptions): AdminServices {
+  const { admin } = rest.config()
+  return {
+    ...rest,
+    view: gate.view,
+    gate,
+    ledger: journal.ledger,
+    clock: systemClock,
+    version: readVersion(),
+    startedMs: Date.now(),
+    explain: (target, client) => explainTo(rest.config(), target, client),
+    token: readAdminToken(rest.config()),
+    hosts: admin.hosts,
   }
 }
 

@@ -5,7 +5,7 @@ import { formatListenAddress } from '../config/units.ts'
 import { createJournal } from '../audit/journal.ts'
 import type { PolicyMode } from '../policy/rules.ts'
 import { Trail } from '../admin/trail.ts'
-import { openAdmin } from './admin.ts'
+import { adminServices, openAdmin } from './admin.ts'
 import { scribeOptions } from './assemble.ts'
 import { configuredFiles, findFileProblem } from './configured-files.ts'
 import { createGateFirewall } from './gate-firewall.ts'
@@ -76,6 +76,12 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
     if (io.stderr.isTTY) process.kill(process.pid, 'SIGTERM')
     else void reloader?.reload('signal')
   })
+  const admin = await openAdmin(config, say)
+  if (admin === 'failed') {
+    recordFound()
+    await journal.ledger.flush(FLUSH_TIMEOUT_MS)
+    return EXIT.usage
+  }
   let gate: RunningGate
   const filter = createGateFirewall(config, say)
   const workers = config.workers === 'auto' ? availableParallelism() : config.workers
@@ -110,24 +116,18 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
   const watcher = watchConfig(file, reloader, say)
   const current = reloader
   let draining = false
-  const admin = await openAdmin({
-    config: () => current.config,
-    configFile: read.file,
-    gate,
-    journal,
-    trail: lately,
-    draining: () => draining,
-    reloaded: () => current,
-    reload: () => current.reload('admin'),
-    say,
-  })
-  if (admin === 'failed') {
-    watcher.close()
-    void gate.stop()
-    await gate.stop()
-    filter?.stop()
-    return EXIT.usage
-  }
+  admin?.serve(
+    adminServices({
+      config: () => current.config,
+      configFile: read.file,
+      gate,
+      journal,
+      trail: lately,
+      draining: () => draining,
+      reloaded: () => current,
+      reload: () => current.reload('admin'),
+    }),
+  )
   const endpoints = gate.endpoints.map(formatEndpoint)
   journal.record({
     kind: 'gate',
