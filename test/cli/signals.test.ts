@@ -24,7 +24,12 @@ function configFile(port: number, audit: Readonly<Record<string, unknown>>): str
   files += 1
   const file = join(folder, `${files}.yaml`)
   // JSON is YAML. The static address is never dialled: the guard keeps loopback out.
-  const config = { listen: `127.0.0.1:${port}`, dns: { hosts: { 'cgr.dev': ['127.0.0.1'] } }, audit }
+  const config = {
+    listen: `127.0.0.1:${port}`,
+    admin: { listen: null },
+    dns: { hosts: { 'cgr.dev': ['127.0.0.1'] } },
+    audit,
+  }
   writeFileSync(file, JSON.stringify(config))
   return file
 }
