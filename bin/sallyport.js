@@ -16,9 +16,17 @@ if (supported) {
   // be written, nothing is kept. Never in a shared temporary folder: whoever writes there would choose what runs here.
   const { enableCompileCache } = await import('node:module')
   const dependencies = new URL('../node_modules/', import.meta.url)
-  if (existsSync(dependencies)) enableCompileCache(fileURLToPath(new URL('.cache/sallyport/', dependencies)))
+  // Under the permission model, what may not be read is not there.
+  const isThere = (url) => {
+    try {
+      return existsSync(url)
+    } catch {
+      return false
+    }
+  }
+  if (isThere(dependencies)) enableCompileCache(fileURLToPath(new URL('.cache/sallyport/', dependencies)))
   const source = new URL('../src/cli/main.ts', import.meta.url)
-  const { main } = await import(existsSync(source) ? source.href : '../dist/cli/main.js')
+  const { main } = await import(isThere(source) ? source.href : '../dist/cli/main.js')
   process.exit(await main(process.argv.slice(2)))
 } else {
   process.stderr.write(
