@@ -75,7 +75,9 @@ export function headAt(line: Buffer, start: number): number {
 /** Whether the mark that stands at `mark` has the schema that this program knows behind it. */
 export function hasSchema(line: Buffer, mark: number): boolean {
   const at = mark + RECORD_MARK.length + HASH_LENGTH
-  return line.compare(SCHEMA, 0, SCHEMA.length, at, at + SCHEMA.length) === 0
+  const end = at + SCHEMA.length
+  // A line that was cut may be the last in its buffer.
+  return end <= line.length && line.compare(SCHEMA, 0, SCHEMA.length, at, end) === 0
 }
 
 /** Days since 1970-01-01 in the Gregorian calendar, the year taken to begin in March. */
