@@ -81,19 +81,24 @@ export class Exchange implements Relay {
     this.#response = response
     // Answered already: Node has told the client to go on.
     delete request.headers.expect
-    request.on('data', (chunk: Buffer) => {
-      this.bytesUp += chunk.length
-      this.#moved()
-    })
     response.once('finish', () => {
       this.#finished = true
     })
     // Not by any name: `toProxy` takes the path as it is, and the agent has the one connection.
     const agent = new OneConnection(upstream)
     const proxy = createProxyServer({ target: { protocol: 'https:', ...target }, agent, toProxy: true })
+    // Even `toProxy` loses the `?` of an empty query, and signed URLs are signed with it.
+    proxy.on('proxyReq', (outgoing, { url }) => {
+      if (url !== undefined) outgoing.path = url
+    })
     proxy.on('proxyRes', (answer) => this.#answer(answer))
     try {
       proxy.web(request, response, {}, (error) => this.#fail(codeOf(error)))
+      // Only now: this sets the body flowing, and with it the head goes out, which `proxyReq` has to come before.
+      request.on('data', (chunk: Buffer) => {
+        this.bytesUp += chunk.length
+        this.#moved()
+      })
     } catch (error) {
       onBug(error)
       this.#refuse(refusal('internal_error'))

@@ -111,6 +111,27 @@ describe.skipIf(!hasOpenssl)('with openssl', () => {
   const DIGEST = `${BODY.length} ${createHash('sha256').update(BODY).digest('hex')}`
 
   test.for([
+    ['https://cgr.dev', '/'],
+    ['https://cgr.dev?q', '/?q'],
+    ['https://cgr.dev/a//b/../c/%2e%2e?', '/a//b/../c/%2e%2e?'],
+    ['https://cgr.dev//x/?a=1?b=//[]|', '//x/?a=1?b=//[]|'],
+    ['HTTPS://CGR.DEV:443/X', '/X'],
+  ])('%s asks for %s, as it was written, with a body or without', async ([url, path]) => {
+    const seen: (string | undefined)[] = []
+    const lab = await open((request, response) => {
+      seen.push(request.url)
+      request.resume().once('end', () => response.end())
+    })
+    for (const head of [`GET ${url}`, `POST ${url}`]) {
+      const client = await lab.client()
+      const body = head.startsWith('POST') ? 'Content-Length: 4\r\n\r\nbody' : '\r\n'
+      await client.send(`${head} HTTP/1.1\r\nHost: cgr.dev\r\n${body}`)
+      expect((await client.reply()).status).toBe(200)
+    }
+    expect(seen).toEqual([path, path])
+  })
+
+  test.for([
     { how: 'with its length', fields: [`Content-Length: ${BODY.length}`], body: BODY },
     {
       how: 'in chunks',
