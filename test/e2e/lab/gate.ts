@@ -8,6 +8,7 @@ import type { Scope } from './scope.ts'
 import { startService } from './service.ts'
 import type { Service } from './service.ts'
 import { eventually } from './wait.ts'
+import { withEveryDenial } from '../../support/every-denial.ts'
 
 export const root = new URL('../../../', import.meta.url).pathname
 
@@ -54,14 +55,14 @@ export const writeConfig = (scope: Scope, config: unknown): string => {
   return file
 }
 
-/** The real gate as its users start it, with its audit trail read from standard output. */
+/** The real gate as its users start it, its audit trail read from standard output with a record for every denial. */
 export const startGate = async (
   scope: Scope,
   nameserver: string,
   extra: Record<string, unknown> = {},
 ): Promise<Gate> => {
   const port = await freePort()
-  const file = writeConfig(scope, gateConfig(port, nameserver, extra))
+  const file = writeConfig(scope, gateConfig(port, nameserver, withEveryDenial(extra)))
   const isStarted = (record: AuditRecord): boolean => record.event.action === 'gate-started'
   const service = await startService(scope, {
     name: 'sallyport',
