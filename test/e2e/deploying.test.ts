@@ -7,6 +7,7 @@ import { accepts, freePort } from './lab/ports.ts'
 import { mustRun, run } from './lab/programs.ts'
 import { Scope } from './lab/scope.ts'
 import { startService } from './lab/service.ts'
+import { eventually } from './lab/wait.ts'
 
 const lab = await needing({
   linux: true,
@@ -70,6 +71,7 @@ exec systemd-socket-activate --listen=127.0.0.1:${port} $command\n`,
     ])
     expect(refused.stderr).toContain('sallyport denied cgr.dv:443: host_not_allowed, did you mean cgr.dev?')
     expect(service.stdout()).toContain('systemctl enable --now')
-    expect(service.stdout()).toContain('"action":"tunnel-denied"')
+    const isRecorded = (): boolean => service.stdout().includes('"action":"tunnel-denied"')
+    await eventually('record of the denial', 10_000, isRecorded)
   })
 })
