@@ -61,7 +61,7 @@ describe.skipIf(lab.missing)(`real clients behind the gate${lab.because}`, () =>
         const finished = await client.fetch(facts, client.registry ? CGR : WOLFI)
         expect(`${finished.stdout}\n--stderr--\n${finished.stderr}`).toContain(client.expected(facts))
         expect(finished.code).toBe(0)
-        await eventually('end of every tunnel', 10_000, () =>
+        await eventually('end of every tunnel', 30_000, () =>
           tap.connects().every(({ port }) => closingsFrom(gate.records(), port).length === 1),
         )
         expect(tap.connects().length).toBeGreaterThan(0)
