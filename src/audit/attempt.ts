@@ -29,44 +29,104 @@ export interface Attempt {
   readonly via?: Endpoint | undefined
   readonly startedMs: number
   /** It came by a transparent listener: there was no CONNECT, and its ClientHello names the host. */
-  readonly transparent?: boolean
+  readonly transparent?: boolean | undefined
   /** The policy under which it was decided. */
   policyHash: string
   mode: PolicyMode
-  method?: string
+  method?: string | undefined
   /** Without the `HTTP/`. */
-  version?: string
+  version?: string | undefined
   /** As received; escaped and bounded only when it is written somewhere. */
-  rawTarget?: string
-  userAgent?: string
+  rawTarget?: string | undefined
+  userAgent?: string | undefined
   /** Who the client has proven to be: a user whose password was right, or the first name of its certificate. */
   user?: string | undefined
   /** All names of its certificate, where it has shown one that was verified. */
-  certificateNames?: readonly string[]
+  certificateNames?: readonly string[] | undefined
   /** The entry of `clients.rules` that gave it its policy. */
-  clientRule?: string
-  target?: Target
-  rule?: Rule
+  clientRule?: string | undefined
+  target?: Target | undefined
+  rule?: Rule | undefined
   /** `policy.mode: report`: what `enforce` would have said. */
-  wouldDeny?: Refusal
+  wouldDeny?: Refusal | undefined
   /** `policy.candidate`: what it says where it says otherwise. */
-  candidate?: CandidateVerdict
-  dns?: DnsEvidence
+  candidate?: CandidateVerdict | undefined
+  dns?: DnsEvidence | undefined
   /** The address that was connected to. */
-  address?: string
-  tries?: readonly DialTry[]
+  address?: string | undefined
+  tries?: readonly DialTry[] | undefined
   /** The 200 is out: from here on a refusal is an alert, and an HTTP reply would be tunnel bytes. */
-  established?: boolean
+  established?: boolean | undefined
   /** What flows behind the 200 has to be TLS, so that an alert is understood. */
-  tlsExpected?: boolean
+  tlsExpected?: boolean | undefined
   /** The opening is on record: whatever happens now ends with a closing record. */
-  opened?: boolean
+  opened?: boolean | undefined
   /** A reload has taken its permission away, and `policy.onRevoke` is `keep`. */
-  revoked?: boolean
+  revoked?: boolean | undefined
   /** What the ClientHello offered; its server name is in canonical spelling. */
-  tls?: {
-    readonly serverName?: string
-    readonly alpn: readonly string[]
-    readonly versions: readonly string[]
+  tls?:
+    | {
+        readonly serverName?: string
+        readonly alpn: readonly string[]
+        readonly versions: readonly string[]
+      }
+    | undefined
+}
+
+/** What is known as a connection is accepted. */
+export type Beginning = Pick<
+  Attempt,
+  'id' | 'client' | 'via' | 'startedMs' | 'policyHash' | 'mode' | 'transparent'
+>
+
+/** Every field is there from the first: an object that grows costs more, in time and in place, than one that is filled. */
+export function beginAttempt(known: Beginning): Attempt {
+  // Nothing was asked in HTTP on a transparent listener, so nothing is answered in it.
+  const bare = known.transparent === true ? true : undefined
+  return {
+    id: known.id,
+    client: known.client,
+    via: known.via,
+    startedMs: known.startedMs,
+    transparent: bare,
+    policyHash: known.policyHash,
+    mode: known.mode,
+    method: undefined,
+    version: undefined,
+    rawTarget: undefined,
+    userAgent: undefined,
+    user: undefined,
+    certificateNames: undefined,
+    clientRule: undefined,
+    target: undefined,
+    rule: undefined,
+    wouldDeny: undefined,
+    candidate: undefined,
+    dns: undefined,
+    address: undefined,
+    tries: undefined,
+    established: bare,
+    tlsExpected: bare,
+    opened: undefined,
+    revoked: undefined,
+    tls: undefined,
   }
+}
+
+/**
+ * Lets go of what only the record of the opening needed, once that is written: a tunnel may stay open for days, and there
+ * may be thousands. What its closing record, a reload or the admin API ask for stays.
+ */
+export function forgetWay(attempt: Attempt): void {
+  attempt.method = undefined
+  attempt.version = undefined
+  attempt.rawTarget = undefined
+  attempt.userAgent = undefined
+  attempt.wouldDeny = undefined
+  attempt.candidate = undefined
+  attempt.dns = undefined
+  attempt.tries = undefined
+  // What vouches for an address that was asked for.
+  const proof = attempt.target?.kind === 'ip' ? attempt.tls?.serverName : undefined
+  attempt.tls = proof === undefined ? undefined : { serverName: proof, alpn: [], versions: [] }
 }

@@ -24,7 +24,7 @@ export interface Surroundings {
   /** Open tunnels, with the bytes so far. */
   readonly tunnels: Iterable<{
     readonly relay: { readonly bytesUp: number; readonly bytesDown: number }
-    readonly attempt: { readonly revoked?: boolean }
+    readonly attempt: { readonly revoked?: boolean | undefined }
   }>
 }
 

@@ -2,7 +2,7 @@
  * THE pipeline: one CONNECT from its first byte to its closing record. Each step answers with what the next one needs
  * or with a refusal, and a refusal goes straight to the end. docs/lifecycle.md draws it.
  */
-import type { Attempt } from '../audit/attempt.ts'
+import { beginAttempt, forgetWay, type Attempt } from '../audit/attempt.ts'
 import type { Audit } from '../audit/journal.ts'
 import type { Clock } from '../clock.ts'
 import type { Resolve } from '../dns/resolver.ts'
@@ -91,16 +91,15 @@ export async function serveConnection(
   front: Front = 'connect',
 ): Promise<void> {
   const policy = services.policy()
-  const attempt: Attempt = {
+  const attempt = beginAttempt({
     id: services.nextId(),
     client: source,
     via: source === client.remote ? undefined : client.remote,
     startedMs: services.clock.monotonicMs(),
     policyHash: policy.hash,
     mode: policy.mode,
-    // Nothing was asked in HTTP, so nothing is answered in it.
-    ...(front === 'transparent' && { transparent: true, established: true, tlsExpected: true }),
-  }
+    transparent: front === 'transparent',
+  })
   let end: Refusal | 'silent' | 'relaying' | 'ended'
   try {
     end =
@@ -179,6 +178,7 @@ async function openTunnel(
     if (written !== true && !(await written)) {
       return await closeUnrelayed(client, attempt, 'audit_failed', services)
     }
+    forgetWay(attempt)
     relay(client, upstream, attempt, services, onEnd)
     relaying = true
     return 'relaying'

@@ -159,11 +159,10 @@ export function createGate(
 
   function refuse(connection: Connection, own: Services, why: Refusal): void {
     connections += 1
-    pending.add(connection)
-    void serveConnection(connection, own, why, () => {
+    serve(connection, own, why, () => {
       connections -= 1
       if (connections === 0) onIdle()
-    }).then(() => pending.delete(connection))
+    })
   }
 
   function accept(
@@ -181,13 +180,28 @@ export function createGate(
     }
     connections += 1
     count[admission] += 1
-    pending.add(connection)
-    const ended = (): void => {
+    serve(connection, own, admission, endOf(admission, client), source, front)
+  }
+
+  /** What is to be done when it is over. Made apart from the connection, so that an open tunnel does not hold on to it. */
+  function endOf(admission: Admission, client: string): () => void {
+    return () => {
       connections -= 1
       count[admission] -= 1
       if (admission === 'admitted') services.tunnels.release(client)
       if (connections === 0) onIdle()
     }
+  }
+
+  function serve(
+    connection: Connection,
+    own: Services,
+    admission: Admission | Refusal,
+    ended: () => void,
+    source?: Endpoint,
+    front?: Front,
+  ): void {
+    pending.add(connection)
     void serveConnection(connection, own, admission, ended, source, front).then(() =>
       pending.delete(connection),
     )

@@ -131,12 +131,15 @@ export class KernelConnection implements Connection, Watcher {
     if (this.#broken !== undefined) this.#close()
     if (!this.#owner) return undefined
     this.#owner = false
-    // The slot may be somebody else's soon: whoever still holds this object finds it broken.
+    // The slot may be somebody else's soon: whoever still holds this object finds it broken, and no bytes in it.
     this.#broken = 'ECONNABORTED'
+    const [kept, unsent] = [this.#kept, this.#unsent]
+    this.#kept = undefined
+    this.#unsent = undefined
     return {
       slot: this.#slot,
-      kept: this.#kept,
-      unsent: this.#unsent,
+      kept,
+      unsent,
       ended: this.#ended,
       readable: this.#readable,
       finSeen: this.#finSeen,
