@@ -166,15 +166,24 @@ function refusedRecord(attempt: Attempt, refusal: Refusal): AuditRecord {
 function closedRecord(event: Extract<AuditEvent, { kind: 'closed' }>): AuditRecord {
   const { attempt, code, bytesUp, bytesDown, durationMs } = event
   const fields = common(attempt)
+  // The one end that is a denial.
+  const denied = code === 'sni_changed'
   return {
-    level: 'info',
+    level: denied ? 'warn' : 'info',
     message: `closed ${nameOf(attempt)} ${code}, ${bytesUp} bytes up, ${bytesDown} bytes down`,
     fields: {
       source: { ...fields.source, bytes: bytesUp },
       destination: { ...fields.destination, bytes: bytesDown },
       ...(fields.user && { user: fields.user }),
       ...(fields.rule && { rule: fields.rule }),
-      event: connectionEvent(attempt, 'tunnel-closed', ['connection', 'end'], 'success', code, durationMs),
+      event: connectionEvent(
+        attempt,
+        'tunnel-closed',
+        denied ? ['connection', 'end', 'denied'] : ['connection', 'end'],
+        'success',
+        code,
+        durationMs,
+      ),
       sallyport: {
         prev: NO_PREV,
         schema: RECORD_SCHEMA,

@@ -373,6 +373,14 @@ export const OUTCOMES = {
     meaning: 'the tunnel was open for `limits.maxAge`',
     advice: 'raise the limit if transfers need longer',
   },
+  sni_changed: {
+    ...closed,
+    alert: 'unrecognized_name',
+    meaning:
+      'the ClientHello that followed a HelloRetryRequest named another server than the first one, or none',
+    advice:
+      'look at the client: no ordinary one does that, and it is a way to another tenant of a shared edge',
+  },
   policy_revoked: {
     ...closed,
     meaning: 'a reload took the host out of the policy, and `policy.onRevoke` is `close`',

@@ -15,6 +15,7 @@ import { refusal, type Refusal } from '../policy/refusal.ts'
 import { sniCheckOf, type Policy, type SniCheck } from '../policy/rules.ts'
 import type { Connection, Endpoint, RelayLimits, Wire } from '../wire/types.ts'
 import type { Compare } from './candidate.ts'
+import { carry } from './carry.ts'
 import type { Guard } from './guard.ts'
 import { hostNamesTarget } from './head.ts'
 import type { Identify } from './identify.ts'
@@ -25,7 +26,7 @@ import { reach } from './reach.ts'
 import { readHead, type Request } from './read-head.ts'
 import { readTransparent } from './read-transparent.ts'
 import { ESTABLISHED, formatAlert, formatReply } from './refuse.ts'
-import type { Tunnel, TunnelRegistry } from './tunnels.ts'
+import type { TunnelRegistry } from './tunnels.ts'
 
 /** Everything the pipeline works with; made once, in one place. */
 export interface Services {
@@ -78,18 +79,20 @@ type Step<T> = T | Refusal
  * Serves one accepted connection. `onEnd` is called once, when everything about it is over; a relay runs on after the
  * promise has settled, so that an open tunnel holds no suspended function. Never rejects.
  *
+ * @param current what serves a request that has just been read: a reload in between counts
  * @param admission whether the gate has a place for it, and if not, why
  * @param source the client, where a load balancer has named another than the one that is connected
  * @param front what the listener that accepted it serves
  */
 export async function serveConnection(
   client: Connection,
-  services: Services,
+  current: () => Services,
   admission: Admission | Refusal,
   onEnd: () => void,
   source: Endpoint = client.remote,
   front: Front = 'connect',
 ): Promise<void> {
+  const services = current()
   const policy = services.policy()
   const attempt = beginAttempt({
     id: services.nextId(),
@@ -104,7 +107,7 @@ export async function serveConnection(
   try {
     end =
       admission === 'admitted' || admission === 'stranger'
-        ? await openTunnel(client, attempt, policy, services, admission, onEnd)
+        ? await openTunnel(client, attempt, current, admission, onEnd)
         : typeof admission === 'string'
           ? refusal(admission)
           : admission
@@ -130,15 +133,18 @@ export async function serveConnection(
 async function openTunnel(
   client: Connection,
   attempt: Attempt,
-  common: Policy,
-  services: Services,
+  current: () => Services,
   admission: 'admitted' | 'stranger',
   onEnd: () => void,
 ): Promise<Refusal | 'silent' | 'relaying' | 'ended'> {
   const read = attempt.transparent ? readTransparent : readHead
-  const head = await read(client, attempt, admission, services)
+  const head = await read(client, attempt, admission, current())
   if (head === 'silent' || head.kind === 'refusal') return head
 
+  const services = current()
+  const common = services.policy()
+  attempt.policyHash = common.hash
+  attempt.mode = common.mode
   const identified = services.identify?.(client, head, attempt) ?? common
   const policy = identified instanceof Promise ? await identified : identified
   if ('kind' in policy) return policy
@@ -178,10 +184,13 @@ async function openTunnel(
     if (written !== true && !(await written)) {
       return await closeUnrelayed(client, attempt, 'audit_failed', services)
     }
+    const proven = provenName(attempt)
     forgetWay(attempt)
-    relay(client, upstream, attempt, services, onEnd)
-    relaying = true
-    return 'relaying'
+    const ended = await carry(client, upstream, attempt, proven, services, onEnd)
+    relaying = ended === undefined
+    if (ended === undefined) return 'relaying'
+    await answer(client, attempt, ended, undefined)
+    return 'ended'
   } finally {
     if (!relaying) upstream?.destroy()
   }
@@ -231,32 +240,9 @@ async function checkFirstBytes(
   return undefined
 }
 
-/** Joins the two sides; from here on the wire works alone, and its end writes the closing record. */
-function relay(
-  client: Connection,
-  upstream: Connection,
-  attempt: Attempt,
-  { wire, tunnels, audit, clock, limits, onBug }: Services,
-  onEnd: () => void,
-): void {
-  const tunnel: Tunnel = {
-    attempt,
-    relay: wire.relay(client, upstream, limits, (code) => {
-      const { bytesUp, bytesDown } = tunnel.relay
-      const durationMs = clock.monotonicMs() - attempt.startedMs
-      forgetAge?.()
-      tunnels.remove(tunnel)
-      try {
-        audit.record({ kind: 'closed', attempt, code, bytesUp, bytesDown, durationMs })
-      } catch (error) {
-        onBug(error)
-      }
-      onEnd()
-    }),
-  }
-  const forgetAge =
-    limits.maxAgeMs > 0 ? clock.setTimer(() => tunnel.relay.close('max_age'), limits.maxAgeMs) : undefined
-  tunnels.add(tunnel)
+/** The server name that the first ClientHello had to have, and had: so has a second one. */
+function provenName({ mode, tlsExpected, tls }: Attempt): string | undefined {
+  return mode === 'enforce' && tlsExpected ? tls?.serverName : undefined
 }
 
 /** The opening is recorded, and nothing may flow or can: closed with nothing carried. */

@@ -92,9 +92,9 @@ export function createGate(
           const own = wire ? () => withWire(wire) : () => services
           const from = address.proxyProtocol?.from
           const take = from
-            ? (connection: Connection) => acceptBehind(connection, own(), from)
+            ? (connection: Connection) => acceptBehind(connection, own, from)
             : (connection: Connection) =>
-                accept(connection, own(), connection.remote, address.transparent ? 'transparent' : 'connect')
+                accept(connection, own, connection.remote, address.transparent ? 'transparent' : 'connect')
           listeners.push(await (wire ?? services.wire).listen(address, take))
         }
       } catch (error) {
@@ -129,7 +129,7 @@ export function createGate(
   }
 
   /** Who comes through a balancer is admitted as the client that the balancer names. */
-  function acceptBehind(connection: Connection, own: Services, from: readonly AddressBlock[]): void {
+  function acceptBehind(connection: Connection, own: () => Services, from: readonly AddressBlock[]): void {
     if (!inBlocks(connection.remote.address, from)) {
       accept(connection, own)
       return
@@ -151,13 +151,14 @@ export function createGate(
       else accept(connection, own, source)
       if (connections === 0) onIdle()
     }
-    readProxyHeader(connection, own.limits.headTimeoutMs, own.clock).then(handOver, (error: unknown) => {
-      own.onBug(error)
+    const { limits: times, clock, onBug } = own()
+    readProxyHeader(connection, times.headTimeoutMs, clock).then(handOver, (error: unknown) => {
+      onBug(error)
       handOver('silent')
     })
   }
 
-  function refuse(connection: Connection, own: Services, why: Refusal): void {
+  function refuse(connection: Connection, own: () => Services, why: Refusal): void {
     connections += 1
     serve(connection, own, why, () => {
       connections -= 1
@@ -167,7 +168,7 @@ export function createGate(
 
   function accept(
     connection: Connection,
-    own: Services,
+    own: () => Services,
     source = connection.remote,
     front: Front = 'connect',
   ): void {
@@ -195,7 +196,7 @@ export function createGate(
 
   function serve(
     connection: Connection,
-    own: Services,
+    own: () => Services,
     admission: Admission | Refusal,
     ended: () => void,
     source?: Endpoint,
@@ -229,12 +230,15 @@ export function createGate(
 
   async function drain(): Promise<void> {
     const patient = limits.drainDelayMs === 0 || (await patience(limits.drainDelayMs))
-    draining = true
+    // A socket that was passed to us goes to whoever comes next, with all that waits at it. What was accepted here cannot
+    // be handed on, and its client knows of no restart: it is served.
+    const handsOver = options.listen.some(({ fd }) => fd !== undefined)
+    draining = !handsOver
     // Set up before anything is waited for: a second stop() may come in the same breath.
     const deadline = patience(patient ? limits.drainTimeoutMs : 0)
     await Promise.all(listeners.map((listener) => listener.close()))
     // Who has said nothing yet is asking for nothing.
-    for (const connection of pending) if (!connection.spoke) connection.destroy()
+    for (const connection of handsOver ? [] : pending) if (!connection.spoke) connection.destroy()
     await Promise.race([idle(), deadline])
     hurry()
     services.tunnels.closeAll('drain_timeout')

@@ -5,14 +5,19 @@ import type { Relay } from '../wire/types.ts'
 
 export interface Tunnel {
   readonly attempt: Attempt
-  readonly relay: Relay
+  /** What carries it now. */
+  relay: Relay
+  /** Cancels the end of its age, where it has one. */
+  forgetAge?: () => void
 }
 
 export class TunnelRegistry {
   #maxPerClient: number
   #closing: CloseCode | undefined
   /** `sinceMs`: monotonic clock; who came later was decided by the policy in force. */
-  #revoking: { readonly revoked: (attempt: Attempt) => boolean; readonly sinceMs: number } | undefined
+  #revoking:
+    | { readonly revoked: (attempt: Attempt) => boolean; readonly sinceMs: number; readonly close: boolean }
+    | undefined
   readonly #open = new Set<Tunnel>()
   /** By address: tunnels, and attempts on their way to one. A Map, since clients choose the keys. */
   readonly #perClient = new Map<string, number>()
@@ -27,14 +32,14 @@ export class TunnelRegistry {
   }
 
   /**
-   * The open tunnels for which `revoked` holds. Where `close` says so they end with `policy_revoked`, and so does each
-   * that was on its way already.
+   * The open tunnels for which `revoked` holds. Where `close` says so they end with `policy_revoked`. The same goes for
+   * each that was on its way already.
    */
   revoke(revoked: (attempt: Attempt) => boolean, close: boolean, nowMs: number): readonly Attempt[] {
     // One that an earlier reload revoked may be allowed again.
     for (const { attempt } of this.#open) attempt.revoked = revoked(attempt)
     const found = [...this.#open].filter(({ attempt }) => attempt.revoked)
-    this.#revoking = close ? { revoked, sinceMs: nowMs } : undefined
+    this.#revoking = { revoked, sinceMs: nowMs, close }
     if (close) for (const { relay } of found) relay.close('policy_revoked')
     return found.map(({ attempt }) => attempt)
   }
@@ -80,8 +85,9 @@ export class TunnelRegistry {
     if (this.#closing) tunnel.relay.close(this.#closing)
     const { attempt, relay } = tunnel
     const revoking = this.#revoking
-    if (revoking && attempt.startedMs <= revoking.sinceMs && revoking.revoked(attempt))
-      relay.close('policy_revoked')
+    if (!revoking || attempt.startedMs > revoking.sinceMs || !revoking.revoked(attempt)) return
+    attempt.revoked = true
+    if (revoking.close) relay.close('policy_revoked')
   }
 
   remove(tunnel: Tunnel): void {

@@ -47,6 +47,11 @@ export function readRecord(value: unknown): Reading {
         timeMs,
         denial: denialOf(value, text(member(event, 'reason')), timeMs, timeMs),
       }
+    case 'tunnel-closed':
+      // The one end of a tunnel that is a denial.
+      return member(event, 'reason') === 'sni_changed'
+        ? { kind: 'denial', timeMs, denial: denialOf(value, 'sni_changed', timeMs, timeMs) }
+        : { kind: 'record', timeMs }
     case 'denials-folded': {
       const folded = member(own, 'folded')
       const first = time(member(folded, 'first')) ?? timeMs

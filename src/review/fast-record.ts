@@ -19,6 +19,7 @@ const HASH_LENGTH = 'sha256:'.length + 64
 export const DENIED_MARK = '-denied"'
 export const FOLDED_MARK = '-folded"'
 export const WOULD_DENY_MARK = '_deny"'
+export const CHANGED_MARK = '_changed"'
 
 const HEAD_BYTES = Buffer.from(RECORD_HEAD)
 const TIME_FIELD = '"},"@timestamp":"'

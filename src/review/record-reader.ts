@@ -2,6 +2,7 @@
 import { Cursor } from './cursor.ts'
 import { readRecord, type Denial, type Reading } from './denial.ts'
 import {
+  CHANGED_MARK,
   DENIED_MARK,
   DenialReader,
   FOLDED_MARK,
@@ -39,6 +40,7 @@ export class RecordReader implements LineVisitor {
   readonly #denied = new Cursor(DENIED_MARK)
   readonly #folded = new Cursor(FOLDED_MARK)
   readonly #wouldDeny = new Cursor(WOULD_DENY_MARK)
+  readonly #changed = new Cursor(CHANGED_MARK)
   readonly #name = new Cursor('sallyport')
   readonly #denials = new DenialReader()
   readonly #nul = new Cursor('\0')
@@ -48,6 +50,7 @@ export class RecordReader implements LineVisitor {
     this.#denied,
     this.#folded,
     this.#wouldDeny,
+    this.#changed,
     this.#name,
     this.#nul,
   ]
@@ -78,7 +81,12 @@ export class RecordReader implements LineVisitor {
     const head = headAt(buffer, start) === -1 ? this.#head.within(start, end) : start
     const timeMs = head === -1 ? Number.NaN : recordTime(buffer, head)
     if (Number.isNaN(timeMs)) return false
-    if (this.#folded.within(start, end) !== -1 || this.#wouldDeny.within(start, end) !== -1) return false
+    if (
+      this.#folded.within(start, end) !== -1 ||
+      this.#wouldDeny.within(start, end) !== -1 ||
+      this.#changed.within(start, end) !== -1
+    )
+      return false
     if (this.#denied.within(start, end) !== -1) {
       const denial = this.#denials.read(buffer.toString('utf8', head, end), timeMs)
       if (!denial) return false

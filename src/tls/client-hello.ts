@@ -87,7 +87,11 @@ export class ClientHelloParser {
     const message = this.#message
     if (message.length < MESSAGE_HEADER_BYTES) return undefined
     const end = MESSAGE_HEADER_BYTES + message.readUIntBE(1, 3)
-    return message.length < end ? undefined : parseClientHello(message.subarray(MESSAGE_HEADER_BYTES, end))
+    if (message.length < end) return undefined
+    // No client does that, and a second ClientHello there would go unseen.
+    if (message.length > end)
+      return refuse('sni_malformed', 'something follows in the record of the ClientHello')
+    return parseClientHello(message.subarray(MESSAGE_HEADER_BYTES, end))
   }
 }
 

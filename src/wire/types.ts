@@ -45,6 +45,8 @@ export interface Connection {
   end(): void
   /** Whether the peer has sent anything yet. */
   readonly spoke: boolean
+  /** The peer is known to send no more; what it had sent before may still wait to be read. */
+  readonly finished: boolean
   /** Settles when the connection breaks (not when the peer merely finishes sending). */
   readonly gone: Promise<void>
   /**
@@ -76,7 +78,13 @@ export interface RelayLimits {
   readonly lingerTimeoutMs: number
 }
 
-export interface Relay {
+/** What has been passed on before a relay takes over: its counts go on from there. */
+export interface Carried {
+  readonly bytesUp: number
+  readonly bytesDown: number
+}
+
+export interface Relay extends Carried {
   /** Bytes from the client to the host so far. */
   readonly bytesUp: number
   /** Bytes from the host to the client so far. */
@@ -116,6 +124,7 @@ export interface Wire {
     upstream: Connection,
     limits: RelayLimits,
     onEnd: (code: CloseCode) => void,
+    carried?: Carried,
   ): Relay
   /**
    * Gives a connection up as a stream of Node's, paused, what was read ahead in front; no more reads or writes on the

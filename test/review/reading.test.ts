@@ -135,6 +135,16 @@ describe('lines in other clothes', () => {
     })
   })
 
+  test('an end for a changed server name is a denial, and no other end is', () => {
+    const end = (code: 'sni_changed' | 'completed'): string => {
+      const attempt = attemptOf({ host: 'cgr.dev' })
+      return lineOf({ kind: 'closed', attempt, code, bytesUp: 517, bytesDown: 99, durationMs: 8 })
+    }
+    const { denials, records, groups } = aggregated([end('completed') + end('sni_changed')])
+    expect({ denials, records }).toEqual({ denials: 1, records: 2 })
+    expect([...groups].map(({ fields }) => fields.reason)).toEqual(['sni_changed'])
+  })
+
   test('what mode report let through counts only when asked for', () => {
     const line = openedLine({ host: 'new.example' }, 'host_not_allowed')
     expect(aggregated([line])).toMatchObject({ denials: 0, wouldBeDenied: 1, records: 1 })

@@ -4,7 +4,7 @@
  * or the other side takes no more. One file over 300 lines, since pump, break and end share every field of a flow.
  */
 import type { CloseCode } from '../../policy/reasons.ts'
-import type { Relay, RelayLimits } from '../types.ts'
+import type { Carried, Relay, RelayLimits } from '../types.ts'
 import { WATCH_BOTH, type Handover } from './connection.ts'
 import {
   EAGAIN,
@@ -80,13 +80,14 @@ export class KernelRelay implements Relay, Watcher {
     upstream: Handover,
     limits: RelayLimits,
     onEnd: (code: CloseCode) => void,
+    carried: Carried | undefined,
   ) {
     this.#reactor = reactor
     this.#pipes = pipes
     this.#limits = limits
     this.#onEnd = onEnd
-    this.#up = openFlow(client, upstream)
-    this.#down = openFlow(upstream, client)
+    this.#up = openFlow(client, upstream, carried?.bytesUp)
+    this.#down = openFlow(upstream, client, carried?.bytesDown)
     this.#lastMoveMs = performance.now()
     for (const { slot } of [client, upstream]) reactor.assign(slot, this)
     reactor.setDeadline(client.slot, this.#lastMoveMs + limits.idleTimeoutMs)
@@ -348,7 +349,8 @@ export class KernelRelay implements Relay, Watcher {
   }
 }
 
-function openFlow(source: Handover, sink: Handover): Flow {
+/** @param carried bytes that are counted already; those of the sink that are not sent yet come again */
+function openFlow(source: Handover, sink: Handover, carried = 0): Flow {
   const parts = [sink.unsent, source.kept].filter((part) => part !== undefined)
   return {
     source: source.slot,
@@ -365,6 +367,6 @@ function openFlow(source: Handover, sink: Handover): Flow {
     pipe: undefined,
     inPipe: 0,
     rest: parts.length > 1 ? Buffer.concat(parts) : parts[0],
-    bytes: sink.unsent ? -sink.unsent.length : 0,
+    bytes: carried - (sink.unsent?.length ?? 0),
   }
 }

@@ -53,7 +53,7 @@ export class PortableConnection implements Connection {
     return this.#spoke
   }
 
-  get ended(): boolean {
+  get finished(): boolean {
     return this.#ended
   }
 

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import type { CloseCode } from '../../policy/reasons.ts'
-import type { Relay, RelayLimits } from '../types.ts'
+import type { Carried, Relay, RelayLimits } from '../types.ts'
 import type { PortableConnection } from './connection.ts'
 
 /**
@@ -8,8 +8,8 @@ import type { PortableConnection } from './connection.ts'
  * it, and the other direction goes on.
  */
 export class PortableRelay implements Relay {
-  bytesUp = 0
-  bytesDown = 0
+  bytesUp: number
+  bytesDown: number
   readonly #onEnd: (code: CloseCode) => void
   #code: CloseCode | undefined
   #open = 2
@@ -25,7 +25,10 @@ export class PortableRelay implements Relay {
     upstream: PortableConnection,
     limits: RelayLimits,
     onEnd: (code: CloseCode) => void,
+    carried: Carried | undefined,
   ) {
+    this.bytesUp = carried?.bytesUp ?? 0
+    this.bytesDown = carried?.bytesDown ?? 0
     this.#client = client.socket
     this.#upstream = upstream.socket
     this.#limits = limits
@@ -68,7 +71,7 @@ export class PortableRelay implements Relay {
     socket.on('data', move)
     socket.on('end', end)
     for (const chunk of early) move(chunk)
-    if (from.ended) end()
+    if (from.finished) end()
     // Reading was paused while nobody asked; if the early bytes filled the other side, its drain resumes it.
     if (!to.writableNeedDrain) socket.resume()
   }

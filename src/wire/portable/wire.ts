@@ -37,18 +37,18 @@ function dial(address: string, port: number): Dialing {
   return { result, abort: () => socket.destroy() }
 }
 
-const relay: Wire['relay'] = (client, upstream, limits, onEnd) => {
+const relay: Wire['relay'] = (client, upstream, limits, onEnd, carried) => {
   if (!(client instanceof PortableConnection) || !(upstream instanceof PortableConnection)) {
     throw new TypeError('both connections must come from this wire')
   }
-  return new PortableRelay(client, upstream, limits, onEnd)
+  return new PortableRelay(client, upstream, limits, onEnd, carried)
 }
 
 const release: Wire['release'] = (connection) => {
   if (!(connection instanceof PortableConnection))
     throw new TypeError('the connection must come from this wire')
   const { socket } = connection
-  if (connection.broken !== undefined || connection.ended || socket.destroyed) {
+  if (connection.broken !== undefined || connection.finished || socket.destroyed) {
     socket.destroy()
     return undefined
   }
