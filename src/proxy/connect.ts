@@ -13,6 +13,7 @@ import { decide, type Target } from '../policy/decide.ts'
 import { outcome, type OutcomeCode } from '../policy/reasons.ts'
 import { refusal, type Refusal } from '../policy/refusal.ts'
 import { sniCheckOf, type Policy, type SniCheck } from '../policy/rules.ts'
+import { HandshakeWatch } from '../tls/handshake-watch.ts'
 import type { Connection, Endpoint, RelayLimits, Wire } from '../wire/types.ts'
 import type { Compare } from './candidate.ts'
 import { carry } from './carry.ts'
@@ -164,7 +165,7 @@ async function openTunnel(
       const denied = await proveAddress(client, target, attempt, policy, services)
       if (denied) return denied
     }
-    const reached = await reach(target, client, attempt, services)
+    const reached = await reach(target, client, attempt, head.kind === 'absolute', services)
     if (reached.kind === 'refusal') return reached
     upstream = reached.connection
     if (head.kind === 'absolute' && services.forward) {
@@ -184,13 +185,11 @@ async function openTunnel(
     if (written !== true && !(await written)) {
       return await closeUnrelayed(client, attempt, 'audit_failed', services)
     }
-    const proven = provenName(attempt)
+    const watch = watchOf(attempt)
     forgetWay(attempt)
-    const ended = await carry(client, upstream, attempt, proven, services, onEnd)
-    relaying = ended === undefined
-    if (ended === undefined) return 'relaying'
-    await answer(client, attempt, ended, undefined)
-    return 'ended'
+    carry(client, upstream, attempt, watch, services, onEnd)
+    relaying = true
+    return 'relaying'
   } finally {
     if (!relaying) upstream?.destroy()
   }
@@ -240,9 +239,10 @@ async function checkFirstBytes(
   return undefined
 }
 
-/** The server name that the first ClientHello had to have, and had: so has a second one. */
-function provenName({ mode, tlsExpected, tls }: Attempt): string | undefined {
-  return mode === 'enforce' && tlsExpected ? tls?.serverName : undefined
+/** Where the first ClientHello had to name the host, so has a second one. */
+function watchOf({ mode, tlsExpected, tls }: Attempt): HandshakeWatch | undefined {
+  const serverName = mode === 'enforce' && tlsExpected ? tls?.serverName : undefined
+  return serverName === undefined ? undefined : new HandshakeWatch(serverName)
 }
 
 /** The opening is recorded, and nothing may flow or can: closed with nothing carried. */

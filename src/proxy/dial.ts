@@ -30,6 +30,8 @@ export interface DialOptions {
   readonly wire: Pick<Wire, 'dial'>
   readonly clock: Clock
   readonly timeoutMs: number
+  /** The connection is to become a stream of Node's. */
+  readonly asStream?: boolean
   /** Who waits: when it is gone, so is the reason to go on. */
   readonly client: Pick<Connection, 'gone'>
 }
@@ -78,7 +80,7 @@ class Race {
   }
 
   #next(): void {
-    const { wire, clock } = this.#options
+    const { wire, clock, asStream = false } = this.#options
     this.#cancelDelay?.()
     const address = this.#queue.shift()
     if (address === undefined) {
@@ -87,7 +89,11 @@ class Race {
       }
       return
     }
-    const attempt = { address, startedMs: clock.monotonicMs(), dialing: tryDial(wire, address, this.#port) }
+    const attempt = {
+      address,
+      startedMs: clock.monotonicMs(),
+      dialing: tryDial(wire, address, this.#port, asStream),
+    }
     this.#running.push(attempt)
     if (this.#queue.length > 0) this.#cancelDelay = clock.setTimer(() => this.#next(), ATTEMPT_DELAY_MS)
     void attempt.dialing.result.then((result) => this.#arrive(attempt, result))
@@ -130,9 +136,9 @@ class Race {
 }
 
 /** A wire that throws has failed to dial; nobody above a timer could catch it. */
-function tryDial(wire: Pick<Wire, 'dial'>, address: string, port: number): Dialing {
+function tryDial(wire: Pick<Wire, 'dial'>, address: string, port: number, asStream: boolean): Dialing {
   try {
-    return wire.dial(address, port)
+    return wire.dial(address, port, asStream)
   } catch (error) {
     const code = error instanceof Error ? error.message : String(error)
     return { result: Promise.resolve({ kind: 'failed', failure: 'other', code }), abort: () => undefined }

@@ -24,10 +24,12 @@ export interface Upstream {
   readonly connection: Connection
 }
 
+/** @param asStream whether the connection is to become a stream of Node's */
 export async function reach(
   target: Target,
   client: Connection,
   attempt: Attempt,
+  asStream: boolean,
   { clock, resolve, guard, letIn, wire, limits }: ReachServices,
 ): Promise<Upstream | Refusal> {
   let addresses: readonly string[] = [target.host]
@@ -54,6 +56,7 @@ export async function reach(
     clock,
     timeoutMs: limits.dialTimeoutMs,
     client,
+    asStream,
   })
   if (dialled.kind === 'aborted') return refusal('client_gone', { detail: 'during the dial' })
   attempt.tries = dialled.tries

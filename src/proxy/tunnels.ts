@@ -5,8 +5,7 @@ import type { Relay } from '../wire/types.ts'
 
 export interface Tunnel {
   readonly attempt: Attempt
-  /** What carries it now. */
-  relay: Relay
+  readonly relay: Relay
   /** Cancels the end of its age, where it has one. */
   forgetAge?: () => void
 }

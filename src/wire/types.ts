@@ -45,8 +45,6 @@ export interface Connection {
   end(): void
   /** Whether the peer has sent anything yet. */
   readonly spoke: boolean
-  /** The peer is known to send no more; what it had sent before may still wait to be read. */
-  readonly finished: boolean
   /** Settles when the connection breaks (not when the peer merely finishes sending). */
   readonly gone: Promise<void>
   /**
@@ -78,13 +76,19 @@ export interface RelayLimits {
   readonly lingerTimeoutMs: number
 }
 
-/** What has been passed on before a relay takes over: its counts go on from there. */
-export interface Carried {
-  readonly bytesUp: number
-  readonly bytesDown: number
+/** Looks at what the two sides of a relay say first, and has some of it held back: it bounds how much, and refuses more. */
+export interface Inspector {
+  /** Gets all bytes of the client that have not passed yet; answers how many of them may pass now. */
+  up(bytes: Buffer): number
+  /** The same for the host. */
+  down(bytes: Buffer): number
+  /** Everything passes from now on, and nothing is asked any more. */
+  readonly done: boolean
+  /** Nothing passes any more: the tunnel ends with `code`, and `farewell` is the last that the client gets. */
+  readonly refused: { readonly code: CloseCode; readonly farewell: Buffer } | undefined
 }
 
-export interface Relay extends Carried {
+export interface Relay {
   /** Bytes from the client to the host so far. */
   readonly bytesUp: number
   /** Bytes from the host to the client so far. */
@@ -113,8 +117,12 @@ export interface Wire {
   readonly name: 'portable' | 'kernel'
   /** Rejects with the system's error (`code` EADDRINUSE, EACCES, …) when it cannot listen. */
   listen(address: ListeningAddress, onConnection: (connection: Connection) => void): Promise<Listener>
-  /** Connects to an IP literal. No name is ever resolved here. */
-  dial(address: string, port: number): Dialing
+  /**
+   * Connects to an IP literal. No name is ever resolved here.
+   *
+   * @param asStream the connection will be given up by {@link Wire.release}. Default: no
+   */
+  dial(address: string, port: number, asStream?: boolean): Dialing
   /**
    * Joins two connections until both are closed, and then calls `onEnd` once (never before this returns). Takes both
    * over: no more reads or writes on them.
@@ -124,7 +132,7 @@ export interface Wire {
     upstream: Connection,
     limits: RelayLimits,
     onEnd: (code: CloseCode) => void,
-    carried?: Carried,
+    inspector?: Inspector,
   ): Relay
   /**
    * Gives a connection up as a stream of Node's, paused, what was read ahead in front; no more reads or writes on the

@@ -12,7 +12,6 @@ const FOUR = ['192.0.2.1', '192.0.2.2', '192.0.2.3']
 /** A connection that only knows whether it was destroyed. */
 class ScriptedConnection implements Connection {
   readonly remote = { address: '192.0.2.1', port: 443 }
-  readonly finished = false
   readonly spoke = false
   readonly gone = new Promise<void>(() => undefined)
   destroyed = 0

@@ -38,10 +38,10 @@ export class DivertedWire implements Wire {
     })
   }
 
-  dial(address: string, port: number): Dialing {
+  dial(address: string, port: number, asStream?: boolean): Dialing {
     this.dialled.push({ address, port })
     const failure = this.failures.get(address)
-    if (failure === undefined) return this.#inner.dial('127.0.0.1', this.#localPort)
+    if (failure === undefined) return this.#inner.dial('127.0.0.1', this.#localPort, asStream)
     if (failure === 'silence') return { result: new Promise(() => undefined), abort: () => undefined }
     return {
       result: Promise.resolve({ kind: 'failed', failure, code: `E${failure.toUpperCase()}` }),

@@ -43,7 +43,6 @@ export class KernelConnection implements Connection, Watcher {
   #readable = false
   #finSeen = false
   #spoke = false
-  #hungUp = false
   /** The slot is ours: neither closed nor handed over. */
   #owner = true
   #ended = false
@@ -71,10 +70,6 @@ export class KernelConnection implements Connection, Watcher {
 
   get spoke(): boolean {
     return this.#spoke
-  }
-
-  get finished(): boolean {
-    return this.#ended || this.#hungUp
   }
 
   get gone(): Promise<void> {
@@ -158,7 +153,6 @@ export class KernelConnection implements Connection, Watcher {
     this.#readable = true
     // Reads stop short at urgent data, too.
     if (events & (EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) this.#finSeen = true
-    if (events & (EPOLLRDHUP | EPOLLHUP)) this.#hungUp = true
     // What arrived before a reset can still be read; the next read finds the reset behind it.
     if (events & EPOLLERR) this.#tellGone()
     if (this.#finished) this.#discard()

@@ -4,8 +4,9 @@
  * or the other side takes no more. One file over 300 lines, since pump, break and end share every field of a flow.
  */
 import type { CloseCode } from '../../policy/reasons.ts'
-import type { Carried, Relay, RelayLimits } from '../types.ts'
+import type { Inspector, Relay, RelayLimits } from '../types.ts'
 import { WATCH_BOTH, type Handover } from './connection.ts'
+import { append, openFlow, type Flow } from './flow.ts'
 import {
   EAGAIN,
   EINTR,
@@ -32,32 +33,7 @@ const READS_PER_TURN = 32
 /** `struct linger { on: 1, seconds: 0 }`: close(2) then resets. */
 const RESET_ON_CLOSE = new Int32Array([1, 0])
 
-/** One direction of a tunnel. */
-interface Flow {
-  readonly source: number
-  readonly sink: number
-  /** The source may have something to read, the sink may take something. */
-  readable: boolean
-  writable: boolean
-  /** The sink is watched for becoming writable: only once it was not. */
-  watchesOut: boolean
-  /** A FIN was announced: even after a short read there is an end to be read. */
-  finSeen: boolean
-  /** The source has ended; `shut`: and the sink was told. */
-  ended: boolean
-  shut: boolean
-  /** The source was found broken by sending to it: behind its last bytes is no end. */
-  dead: boolean
-  /** The last reads were large: splice. */
-  bulk: boolean
-  /** splice(2) has not refused these sockets. */
-  splices: boolean
-  pipe: Pipe | undefined
-  inPipe: number
-  /** Bytes that were read and not sent yet. */
-  rest: Buffer | undefined
-  bytes: number
-}
+const NOTHING = Buffer.alloc(0)
 
 type PumpResult = 'ok' | 'source' | 'sink'
 
@@ -67,6 +43,8 @@ export class KernelRelay implements Relay, Watcher {
   readonly #limits: RelayLimits
   readonly #up: Flow
   readonly #down: Flow
+  /** Only at the beginning, and only for some tunnels. */
+  #inspector: Inspector | undefined
   #onEnd: ((code: CloseCode) => void) | undefined
   /** One side is gone; the bytes on their way to the other are still delivered. */
   #broken: CloseCode | undefined
@@ -80,14 +58,17 @@ export class KernelRelay implements Relay, Watcher {
     upstream: Handover,
     limits: RelayLimits,
     onEnd: (code: CloseCode) => void,
-    carried: Carried | undefined,
+    inspector: Inspector | undefined,
   ) {
     this.#reactor = reactor
     this.#pipes = pipes
     this.#limits = limits
     this.#onEnd = onEnd
-    this.#up = openFlow(client, upstream, carried?.bytesUp)
-    this.#down = openFlow(upstream, client, carried?.bytesDown)
+    this.#up = openFlow(client, upstream)
+    this.#down = openFlow(upstream, client)
+    this.#inspector = inspector
+    if (client.kept) this.#receive(this.#up, client.kept)
+    if (upstream.kept) this.#receive(this.#down, upstream.kept)
     this.#lastMoveMs = performance.now()
     for (const { slot } of [client, upstream]) reactor.assign(slot, this)
     reactor.setDeadline(client.slot, this.#lastMoveMs + limits.idleTimeoutMs)
@@ -116,6 +97,7 @@ export class KernelRelay implements Relay, Watcher {
     if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) to.writable = true
     this.#run(from)
     if (this.#onEnd) this.#run(to)
+    if (this.#onEnd && this.#inspector?.refused) this.#refuse(this.#inspector.refused)
     // A reset after the FIN: no read will find it.
     if (this.#onEnd && events & EPOLLERR && from.ended) this.#break(slot)
     if (this.#onEnd && this.#up.shut && this.#down.shut) this.#end(this.#broken ?? 'completed')
@@ -159,11 +141,13 @@ export class KernelRelay implements Relay, Watcher {
         continue
       }
       if (flow.ended) {
+        if (flow.held && this.#waits(flow)) return 'ok'
+        if (flow.rest) continue
         flow.shut = true
         this.#reactor.libc.shutdown(this.#reactor.fd(flow.sink), SHUT_WR)
         return 'ok'
       }
-      if (!flow.readable || !flow.writable) return 'ok'
+      if (!flow.readable || !flow.writable || this.#inspector?.refused) return 'ok'
       if (reads === READS_PER_TURN) {
         this.#reactor.yield(flow.source)
         return 'ok'
@@ -173,6 +157,47 @@ export class KernelRelay implements Relay, Watcher {
     }
   }
 
+  #receive(flow: Flow, bytes: Buffer): void {
+    if (this.#inspector) this.#inspect(flow, bytes)
+    else append(flow, bytes)
+  }
+
+  /** Asks the inspector about bytes that were just read, and about what that decides. */
+  #inspect(flow: Flow, read: Buffer): void {
+    const inspector = this.#inspector
+    if (!inspector) return
+    const bytes = flow.held ? Buffer.concat([flow.held, read]) : read
+    const passing = flow === this.#up ? inspector.up(bytes) : inspector.down(bytes)
+    append(flow, bytes.subarray(0, passing))
+    flow.held = passing < bytes.length ? bytes.subarray(passing) : undefined
+    if (inspector.done) {
+      this.#inspector = undefined
+      for (const one of [this.#up, this.#down]) this.#letPass(one)
+    } else if (flow === this.#down && this.#up.held) this.#inspect(this.#up, NOTHING)
+  }
+
+  #letPass(flow: Flow): void {
+    if (flow.held) append(flow, flow.held)
+    flow.held = undefined
+  }
+
+  /** Whether an end has to wait for bytes that are held back. Those of a host that says no more are decided. */
+  #waits(flow: Flow): boolean {
+    if (flow === this.#down) this.#letPass(flow)
+    else if (flow.held && !this.#halfClosed) this.#limitLinger()
+    return flow.held !== undefined
+  }
+
+  /** The host goes; the client gets its last word. */
+  #refuse({ code, farewell }: NonNullable<Inspector['refused']>): void {
+    this.#inspector = undefined
+    this.#broken = code
+    this.#down.held = undefined
+    append(this.#down, farewell)
+    this.#break(this.#down.source)
+    if (this.#onEnd) this.#run(this.#down)
+  }
+
   /** A small piece: recv and send. False when the source is broken. */
   #copy(flow: Flow): boolean {
     const { libc, scratch } = this.#reactor
@@ -180,7 +205,11 @@ export class KernelRelay implements Relay, Watcher {
     if (count <= 0) return this.#nothingRead(flow, count)
     // A short read has emptied the socket (epoll(7)).
     if (count < SCRATCH_BYTES) flow.readable = flow.finSeen
-    else flow.bulk = flow.splices
+    else if (!this.#inspector) flow.bulk = flow.splices
+    if (this.#inspector) {
+      this.#inspect(flow, Buffer.from(scratch.subarray(0, count)))
+      return true
+    }
     const sent = libc.send(this.#reactor.fd(flow.sink), scratch, count, MSG_NOSIGNAL)
     if (sent > 0) flow.bytes += sent
     // What was not taken is tried once more from `rest`, which finds out why.
@@ -327,6 +356,7 @@ export class KernelRelay implements Relay, Watcher {
     flow.pipe = undefined
     flow.inPipe = 0
     flow.rest = undefined
+    flow.held = undefined
   }
 
   #end(code: CloseCode): void {
@@ -346,27 +376,5 @@ export class KernelRelay implements Relay, Watcher {
   /** A slot that was closed before may belong to somebody else by now. */
   #closeOwn(slot: number): void {
     if (this.#reactor.watcherOf(slot) === this) this.#reactor.close(slot)
-  }
-}
-
-/** @param carried bytes that are counted already; those of the sink that are not sent yet come again */
-function openFlow(source: Handover, sink: Handover, carried = 0): Flow {
-  const parts = [sink.unsent, source.kept].filter((part) => part !== undefined)
-  return {
-    source: source.slot,
-    sink: sink.slot,
-    readable: source.readable,
-    writable: true,
-    finSeen: source.finSeen,
-    watchesOut: sink.watchesOut,
-    ended: source.ended,
-    shut: false,
-    dead: false,
-    bulk: false,
-    splices: true,
-    pipe: undefined,
-    inPipe: 0,
-    rest: parts.length > 1 ? Buffer.concat(parts) : parts[0],
-    bytes: carried - (sink.unsent?.length ?? 0),
   }
 }

@@ -89,16 +89,15 @@ export function createKernelWire(libc: Libc, options: KernelWireOptions): Kernel
       })
     },
     dial: (address, port) => dial(reactor, encode, address, port),
-    relay(client, upstream, limits, onEnd, carried) {
+    relay(client, upstream, limits, onEnd, inspector) {
       const [near, far] = [own(client), own(upstream)]
       const [from, to] = [near.release(), far.release()]
-      if (from && to) return new KernelRelay(reactor, pipes, from, to, limits, onEnd, carried)
+      if (from && to) return new KernelRelay(reactor, pipes, from, to, limits, onEnd, inspector)
       // One side is gone already, and closed; so is the other, then.
       for (const left of [from, to]) if (left) reactor.close(left.slot)
       queueMicrotask(() => onEnd(from ? 'upstream_reset' : 'client_reset'))
       reactor.wake()
-      const { bytesUp, bytesDown } = carried ?? { bytesUp: 0, bytesDown: 0 }
-      return { bytesUp, bytesDown, close: () => undefined }
+      return { bytesUp: 0, bytesDown: 0, close: () => undefined }
     },
     release(connection) {
       const given = own(connection).release()

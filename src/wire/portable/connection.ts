@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import type { ReadBuffer } from './read-buffer.ts'
 import type { ClientCertificate, Connection, Endpoint, ReadResult } from '../types.ts'
 
 /** How much a peer may send ahead of being read; one more chunk (at most 64 KiB) can be on its way. */
@@ -19,6 +20,7 @@ export class PortableConnection implements Connection {
   #spoke = false
   #broken: string | undefined
   #reader: ((result: ReadResult) => void) | undefined
+  readonly #buffer: ReadBuffer | undefined
   #onData = (chunk: Buffer): void => this.#receive(chunk)
   #onEnd = (): void => {
     this.#ended = true
@@ -32,9 +34,12 @@ export class PortableConnection implements Connection {
       readonly remote?: Endpoint | undefined
       readonly certificate?: ClientCertificate | undefined
       readonly broken?: string
+      /** What the socket reads into, where it emits no `data`. */
+      readonly buffer?: ReadBuffer
     } = {},
   ) {
     this.socket = socket
+    this.#buffer = more.buffer
     this.certificate = more.certificate
     this.remote = more.remote ?? endpoint(socket.remoteAddress, socket.remotePort)
     this.gone = new Promise((resolve) => {
@@ -44,7 +49,8 @@ export class PortableConnection implements Connection {
     socket.on('close', () => {
       if (!this.#ended || !socket.writableFinished) this.#break('ECONNRESET')
     })
-    socket.on('data', this.#onData)
+    if (this.#buffer) this.#buffer.onBytes = (bytes) => this.#receive(Buffer.from(bytes))
+    else socket.on('data', this.#onData)
     socket.on('end', this.#onEnd)
     if (more.broken !== undefined) this.#break(more.broken)
   }
@@ -53,7 +59,7 @@ export class PortableConnection implements Connection {
     return this.#spoke
   }
 
-  get finished(): boolean {
+  get ended(): boolean {
     return this.#ended
   }
 
@@ -97,11 +103,11 @@ export class PortableConnection implements Connection {
   finish(lingerMs: number): Promise<void> {
     const { socket } = this
     if (socket.destroyed) return Promise.resolve()
-    this.release()
     let discarded = 0
-    socket.on('data', (chunk: Buffer) => {
-      discarded += chunk.length
+    this.release((bytes) => {
+      discarded += bytes.length
       if (discarded > MAX_DISCARD_BYTES) socket.destroy()
+      return false
     })
     socket.resume()
     return new Promise((resolve) => {
@@ -118,9 +124,25 @@ export class PortableConnection implements Connection {
     this.socket.destroy()
   }
 
-  /** Hands the socket over: stops listening for data and returns what was read ahead. */
-  release(): readonly Buffer[] {
-    this.socket.off('data', this.#onData)
+  /** Whether the socket can be used as a stream: not where it reads into a buffer of its own. */
+  get streams(): boolean {
+    return this.#buffer === undefined
+  }
+
+  /**
+   * Hands the socket over: `onBytes` gets what comes from now on, and returns whether it still needs the bytes after that.
+   * Returns what was read ahead.
+   */
+  release(onBytes?: (bytes: Buffer) => boolean): readonly Buffer[] {
+    const buffer = this.#buffer
+    if (buffer) {
+      buffer.onBytes = (bytes) => {
+        if (onBytes?.(bytes)) buffer.lend()
+      }
+    } else {
+      this.socket.off('data', this.#onData)
+      if (onBytes) this.socket.on('data', onBytes)
+    }
     this.socket.off('end', this.#onEnd)
     const chunks = this.#chunks
     this.#chunks = []

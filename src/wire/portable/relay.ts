@@ -1,23 +1,36 @@
 import type { Socket } from 'node:net'
 import type { CloseCode } from '../../policy/reasons.ts'
-import type { Carried, Relay, RelayLimits } from '../types.ts'
+import type { Inspector, Relay, RelayLimits } from '../types.ts'
 import type { PortableConnection } from './connection.ts'
+
+const NOTHING = Buffer.alloc(0)
+
+/** One direction. */
+interface Way {
+  readonly from: Socket
+  readonly to: Socket
+  /** Passed on so far. */
+  bytes: number
+  /** What the inspector has not let pass yet. */
+  held: Buffer
+  ended: boolean
+}
 
 /**
  * Copies bytes both ways with backpressure and half-close: a FIN from one side is passed on after the bytes before
  * it, and the other direction goes on.
  */
 export class PortableRelay implements Relay {
-  bytesUp: number
-  bytesDown: number
   readonly #onEnd: (code: CloseCode) => void
   #code: CloseCode | undefined
   #open = 2
   #halfClosed = false
   #lastMoveMs = performance.now()
   #timer: NodeJS.Timeout
-  readonly #client: Socket
-  readonly #upstream: Socket
+  readonly #up: Way
+  readonly #down: Way
+  /** Only at the beginning, and only for some tunnels. */
+  #inspector: Inspector | undefined
   readonly #limits: RelayLimits
 
   constructor(
@@ -25,55 +38,103 @@ export class PortableRelay implements Relay {
     upstream: PortableConnection,
     limits: RelayLimits,
     onEnd: (code: CloseCode) => void,
-    carried: Carried | undefined,
+    inspector: Inspector | undefined,
   ) {
-    this.bytesUp = carried?.bytesUp ?? 0
-    this.bytesDown = carried?.bytesDown ?? 0
-    this.#client = client.socket
-    this.#upstream = upstream.socket
+    const [near, far] = [client.socket, upstream.socket]
+    this.#up = { from: near, to: far, bytes: 0, held: NOTHING, ended: false }
+    this.#down = { from: far, to: near, bytes: 0, held: NOTHING, ended: false }
+    this.#inspector = inspector
     this.#limits = limits
     this.#onEnd = onEnd
     this.#timer = setTimeout(this.#onTimer, limits.idleTimeoutMs)
-    this.#watch(client, this.#upstream, 'client_reset')
-    this.#watch(upstream, this.#client, 'upstream_reset')
-    this.#pump(client, this.#upstream, (length) => {
-      this.bytesUp += length
-    })
-    this.#pump(upstream, this.#client, (length) => {
-      this.bytesDown += length
-    })
+    this.#watch(client, far, 'client_reset')
+    this.#watch(upstream, near, 'upstream_reset')
+    this.#pump(client, this.#up)
+    this.#pump(upstream, this.#down)
+  }
+
+  get bytesUp(): number {
+    return this.#up.bytes
+  }
+
+  get bytesDown(): number {
+    return this.#down.bytes
   }
 
   close(code: CloseCode): void {
     this.#code ??= code
-    this.#client.destroy()
-    this.#upstream.destroy()
+    this.#up.from.destroy()
+    this.#up.to.destroy()
   }
 
-  #pump(from: PortableConnection, to: Socket, count: (length: number) => void): void {
-    const { socket } = from
-    const early = from.release()
-    const move = (chunk: Buffer): void => {
-      count(chunk.length)
-      this.#lastMoveMs = performance.now()
-      if (!to.write(chunk)) socket.pause()
+  #pump(source: PortableConnection, way: Way): void {
+    const { from, to } = way
+    const move = (bytes: Buffer): boolean => {
+      if (this.#inspector) this.#inspect(way, Buffer.from(bytes))
+      else this.#pass(way, bytes)
+      // What the system did not take at once is written from where it lies.
+      return to.writableLength > 0
     }
-    const end = (): void => {
-      this.#halfClosed = true
-      this.#lastMoveMs = performance.now()
-      this.#rearm()
-      to.end()
-    }
+    const early = source.release(move)
     to.on('drain', () => {
       this.#lastMoveMs = performance.now()
-      socket.resume()
+      from.resume()
     })
-    socket.on('data', move)
-    socket.on('end', end)
+    from.on('end', () => this.#finish(way))
     for (const chunk of early) move(chunk)
-    if (from.finished) end()
+    if (source.ended) this.#finish(way)
     // Reading was paused while nobody asked; if the early bytes filled the other side, its drain resumes it.
-    if (!to.writableNeedDrain) socket.resume()
+    if (!to.writableNeedDrain) from.resume()
+  }
+
+  #pass(way: Way, bytes: Buffer): void {
+    if (bytes.length === 0) return
+    way.bytes += bytes.length
+    this.#lastMoveMs = performance.now()
+    if (!way.to.write(bytes)) way.from.pause()
+  }
+
+  /** Asks the inspector about bytes that were just read, and about what that decides. */
+  #inspect(way: Way, read: Buffer): void {
+    const inspector = this.#inspector
+    if (!inspector || inspector.refused) return
+    const bytes = way.held.length === 0 ? read : Buffer.concat([way.held, read])
+    const passing = way === this.#up ? inspector.up(bytes) : inspector.down(bytes)
+    way.held = bytes.subarray(passing)
+    this.#pass(way, bytes.subarray(0, passing))
+    if (inspector.refused) this.#refuse(inspector.refused)
+    else if (inspector.done) {
+      this.#inspector = undefined
+      for (const one of [this.#up, this.#down]) this.#letPass(one)
+    } else if (way === this.#down && this.#up.held.length > 0) this.#inspect(this.#up, NOTHING)
+  }
+
+  #letPass(way: Way): void {
+    const { held } = way
+    way.held = NOTHING
+    this.#pass(way, held)
+    if (way.ended) way.to.end()
+  }
+
+  /** The side that sends has finished. */
+  #finish(way: Way): void {
+    this.#halfClosed = true
+    this.#lastMoveMs = performance.now()
+    this.#rearm()
+    way.ended = true
+    // An end waits for bytes that are held back; those of a host that says no more are decided.
+    if (way === this.#down || way.held.length === 0) this.#letPass(way)
+  }
+
+  /** The host goes; the client gets its last word. */
+  #refuse({ code, farewell }: NonNullable<Inspector['refused']>): void {
+    const { from: client, to: host } = this.#up
+    this.#code ??= code
+    this.#halfClosed = true
+    this.#rearm()
+    host.resetAndDestroy()
+    client.end(farewell)
+    client.destroySoon()
   }
 
   /** A break on one side ends the other: after the bytes that are still on their way to it. */

@@ -4,15 +4,17 @@ import { dialFailure } from '../dial-failure.ts'
 import type { Dialing, DialResult, Wire } from '../types.ts'
 import { PortableConnection } from './connection.ts'
 import { KEEP_ALIVE_MS, listenOn, TCP_OPTIONS } from './listen.ts'
+import { ReadBuffer } from './read-buffer.ts'
 import { PortableRelay } from './relay.ts'
 
-function dial(address: string, port: number): Dialing {
+function dial(address: string, port: number, asStream = false): Dialing {
   if (isIP(address) === 0) {
     return {
       result: Promise.resolve({ kind: 'failed', failure: 'other', code: 'not an IP literal' }),
       abort: () => undefined,
     }
   }
+  const buffer = asStream ? undefined : new ReadBuffer()
   const socket = connect({
     host: address,
     port,
@@ -21,6 +23,7 @@ function dial(address: string, port: number): Dialing {
     keepAlive: true,
     keepAliveInitialDelay: KEEP_ALIVE_MS,
     autoSelectFamily: false,
+    ...(buffer && { onread: { buffer: buffer.next, callback: buffer.take } }),
   })
   const result = new Promise<DialResult>((resolve) => {
     const failed = (error: NodeJS.ErrnoException): void => {
@@ -29,7 +32,7 @@ function dial(address: string, port: number): Dialing {
     socket.once('error', failed)
     socket.once('close', () => resolve({ kind: 'failed', failure: 'other', code: 'ECONNABORTED' }))
     socket.once('connect', () => {
-      const connection = new PortableConnection(socket)
+      const connection = new PortableConnection(socket, { ...(buffer && { buffer }) })
       socket.off('error', failed)
       resolve({ kind: 'connected', connection })
     })
@@ -37,18 +40,19 @@ function dial(address: string, port: number): Dialing {
   return { result, abort: () => socket.destroy() }
 }
 
-const relay: Wire['relay'] = (client, upstream, limits, onEnd, carried) => {
+const relay: Wire['relay'] = (client, upstream, limits, onEnd, inspector) => {
   if (!(client instanceof PortableConnection) || !(upstream instanceof PortableConnection)) {
     throw new TypeError('both connections must come from this wire')
   }
-  return new PortableRelay(client, upstream, limits, onEnd, carried)
+  return new PortableRelay(client, upstream, limits, onEnd, inspector)
 }
 
 const release: Wire['release'] = (connection) => {
   if (!(connection instanceof PortableConnection))
     throw new TypeError('the connection must come from this wire')
+  if (!connection.streams) throw new TypeError('the connection was not dialled to become a stream')
   const { socket } = connection
-  if (connection.broken !== undefined || connection.finished || socket.destroyed) {
+  if (connection.broken !== undefined || connection.ended || socket.destroyed) {
     socket.destroy()
     return undefined
   }
