@@ -4,7 +4,15 @@ import { ruleName } from '../policy/rules.ts'
 import type { Fold } from './folding.ts'
 import { destinationOf, nameOf, NO_PREV, NO_SEQUENCE, RECORD_SCHEMA, type AuditRecord } from './record.ts'
 
-export function foldedRecord({ scope, attempt, refusal, count, firstMs, lastMs }: Fold): AuditRecord {
+export function foldedRecord({
+  scope,
+  attempt,
+  refusal,
+  count,
+  differing,
+  firstMs,
+  lastMs,
+}: Fold): AuditRecord {
   const byHost = scope === 'host'
   const { target, clientRule } = attempt
   const why = byHost ? explanation(refusal) : ''
@@ -35,6 +43,7 @@ export function foldedRecord({ scope, attempt, refusal, count, firstMs, lastMs }
         ...(byHost && refusal.hint && { hint: refusal.hint.value }),
         folded: {
           count,
+          ...(differing > 0 && { candidate: differing }),
           first: new Date(firstMs).toISOString(),
           last: new Date(lastMs).toISOString(),
           by: scope,

@@ -23,6 +23,8 @@ export interface Fold {
   readonly attempt: Attempt
   readonly refusal: Refusal
   count: number
+  /** Those of them where `policy.candidate` says otherwise. */
+  differing: number
   /** Wall clock, milliseconds. */
   readonly firstMs: number
   lastMs: number
@@ -109,12 +111,14 @@ export class Folding {
 
   #count(window: Window, scope: FoldScope, attempt: Attempt, refusal: Refusal): void {
     const nowMs = this.#clock.wallMs()
+    const differing = attempt.candidate ? 1 : 0
     if (window.fold) {
       window.fold.count += 1
+      window.fold.differing += differing
       window.fold.lastMs = nowMs
       return
     }
-    window.fold = { scope, attempt, refusal, count: 1, firstMs: nowMs, lastMs: nowMs }
+    window.fold = { scope, attempt, refusal, count: 1, differing, firstMs: nowMs, lastMs: nowMs }
     this.#wakeAt(window.endMs)
   }
 

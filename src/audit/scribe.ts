@@ -3,12 +3,13 @@ import { pino } from 'pino'
 import type { Clock } from '../clock.ts'
 import { verbOf } from '../policy/refusal.ts'
 import { foldedRecord } from './folded-record.ts'
+import type { Attempt } from './attempt.ts'
 import { Folding, type FoldLimits } from './folding.ts'
 import { ECS_VERSION, toRecord, type AuditEvent, type AuditRecord } from './record.ts'
 
 export interface ScribeOptions {
   readonly clock: Clock
-  /** `denied` leaves out opened and closed tunnels. */
+  /** `denied` leaves out tunnels and requests that the policy allows, and no other would deny. */
   readonly record: 'all' | 'denied'
   /** Version of the program, for `service.version`. */
   readonly version: string
@@ -25,6 +26,8 @@ export class Scribe {
   readonly #record: ScribeOptions['record']
   readonly #logger: ReturnType<typeof createLogger>
   readonly #folding: Folding | undefined
+  /** With `denied`: tunnels whose opening is on record, so that their end is. */
+  readonly #recorded = new WeakSet<Attempt>()
   readonly #totals = { opened: 0, forwarded: 0, denied: 0, failed: 0, closed: 0 }
 
   /** @param append takes each line, with its newline and its place for the stamp */
@@ -48,15 +51,31 @@ export class Scribe {
   record(event: AuditEvent): void {
     if (event.kind === 'refused') this.#totals[verbOf(event.refusal)] += 1
     else if (event.kind !== 'gate') this.#totals[event.kind === 'lost' ? 'closed' : event.kind] += 1
-    const routine =
-      event.kind === 'closed' ||
-      event.kind === 'lost' ||
-      ((event.kind === 'opened' || event.kind === 'forwarded') && !event.attempt.wouldDeny)
-    if (routine && this.#record === 'denied') return
+    if (this.#record === 'denied' && this.#isRoutine(event)) return
     if (event.kind === 'refused' && verbOf(event.refusal) === 'denied') {
       if (this.#folding?.take(event.attempt, event.refusal) === false) return
     }
     this.#write(toRecord(event))
+  }
+
+  /** What was allowed, by the policy in force in its mode and by the one to come; and the end of such a tunnel. */
+  #isRoutine(event: AuditEvent): boolean {
+    switch (event.kind) {
+      case 'opened':
+      case 'forwarded': {
+        const { wouldDeny, candidate } = event.attempt
+        if (!wouldDeny && !candidate) return true
+        if (event.kind === 'opened') this.#recorded.add(event.attempt)
+        return false
+      }
+      case 'closed':
+        return !this.#recorded.has(event.attempt)
+      // It has the record of its opening, and that is why it is known.
+      case 'lost':
+      case 'refused':
+      case 'gate':
+        return false
+    }
   }
 
   /** Records what is only counted so far: before the last record, so that all of them add up. */

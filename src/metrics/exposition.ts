@@ -64,6 +64,15 @@ function seriesOf({ grown, standing }: Figures, facts: GateFacts): readonly Seri
       'outcome',
       grown.wouldDeny,
     ),
+    series(
+      'sallyport_candidate_differs_total',
+      'Attempts that policy.candidate decides otherwise, by what it says and the code of the policy that denies.',
+      'counter',
+      [
+        ...labelledBy({ decision: 'denied' }, 'outcome', grown.candidateDenies),
+        ...labelledBy({ decision: 'allowed' }, 'outcome', grown.candidateAllows),
+      ],
+    ),
     gauge('sallyport_tunnels_active', 'Open tunnels.', standing.tunnels),
     gauge(
       'sallyport_tunnels_revoked',
@@ -185,8 +194,11 @@ function gauge(name: string, help: string, value: number | boolean, labels: Valu
 }
 
 function labelled(name: string, help: string, label: string, counts: Counts, type: Type = 'counter'): Series {
-  const values = Object.entries(counts).map(([key, value]) => ({ labels: { [label]: key }, value }))
-  return series(name, help, type, values)
+  return series(name, help, type, labelledBy({}, label, counts))
+}
+
+function labelledBy(common: Value['labels'], label: string, counts: Counts): readonly Value[] {
+  return Object.entries(counts).map(([key, value]) => ({ labels: { ...common, [label]: key }, value }))
 }
 
 type Labelled = readonly [labels: Value['labels'], figures: HistogramFigures]

@@ -16,6 +16,12 @@ export interface Grown {
   readonly connects: Counts
   /** Mode report: what `enforce` would have said, by outcome code. */
   readonly wouldDeny: Counts
+  /**
+   * Attempts that `policy.candidate` would deny though they were not, by the code it would deny with; and that it would
+   * allow, by the code of the policy in force.
+   */
+  readonly candidateDenies: Counts
+  readonly candidateAllows: Counts
   /** Ends of tunnels by code. */
   readonly closed: Counts
   /** Of closed and of open tunnels. */

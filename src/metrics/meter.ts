@@ -33,6 +33,8 @@ export class Meter {
   /** Decisions and ends of tunnels by code; no code is both. */
   readonly #outcomes = zeros(OUTCOME_CODES)
   readonly #wouldDeny = zeros(OUTCOME_CODES)
+  readonly #candidateDenies = zeros(OUTCOME_CODES)
+  readonly #candidateAllows = zeros(OUTCOME_CODES)
   #bytesUp = 0
   #bytesDown = 0
   readonly #tunnelSeconds = new Histogram(TUNNEL_BOUNDS)
@@ -76,13 +78,14 @@ export class Meter {
     switch (event.kind) {
       case 'opened':
         this.#outcomes.allowed += 1
-        if (event.attempt.wouldDeny) this.#wouldDeny[event.attempt.wouldDeny.code] += 1
+        this.#notePolicies(event.attempt)
         this.#hour.note('allowed', this.#clock.wallMs())
         this.#noteWay(event.attempt)
         return
       case 'refused': {
         const { code } = event.refusal
         this.#outcomes[code] += 1
+        this.#noteCandidate(event.attempt, code)
         this.#hour.note(verbOf(event.refusal), this.#clock.wallMs())
         if (code === 'dns_nxdomain' || code === 'dns_error' || code === 'dns_timeout')
           this.#lookups.failed += 1
@@ -91,7 +94,7 @@ export class Meter {
       }
       case 'forwarded':
         this.#outcomes.allowed += 1
-        if (event.attempt.wouldDeny) this.#wouldDeny[event.attempt.wouldDeny.code] += 1
+        this.#notePolicies(event.attempt)
         this.#hour.note('allowed', this.#clock.wallMs())
         this.#bytesUp += event.bytesUp
         this.#bytesDown += event.bytesDown
@@ -123,6 +126,8 @@ export class Meter {
     const grown: Grown = {
       connects: only(this.#outcomes, (action) => action !== 'tunnel-closed'),
       wouldDeny: only(this.#wouldDeny, (action) => action === 'tunnel-denied'),
+      candidateDenies: only(this.#candidateDenies, (action) => action === 'tunnel-denied'),
+      candidateAllows: only(this.#candidateAllows, (action) => action === 'tunnel-denied'),
       closed: only(this.#outcomes, (action) => action === 'tunnel-closed'),
       bytesUp,
       bytesDown,
@@ -148,6 +153,20 @@ export class Meter {
         minutes: this.#hour.figures(this.#clock.wallMs()),
       },
     }
+  }
+
+  /** What was let through: what `enforce`, and the policy to come, say of it. */
+  #notePolicies(attempt: Attempt): void {
+    if (attempt.wouldDeny) this.#wouldDeny[attempt.wouldDeny.code] += 1
+    this.#noteCandidate(attempt, undefined)
+  }
+
+  /** @param refused the code of the refusal, where it is one; in mode report what `enforce` would have said counts */
+  #noteCandidate({ candidate, wouldDeny }: Attempt, refused: OutcomeCode | undefined): void {
+    if (!candidate) return
+    const denial = wouldDeny?.code ?? refused
+    if (candidate.reason !== undefined) this.#candidateDenies[candidate.reason] += 1
+    else if (denial !== undefined) this.#candidateAllows[denial] += 1
   }
 
   /** How the attempt got to its host, as far as it came. */

@@ -20,6 +20,7 @@ interface Line {
   readonly sallyport: {
     readonly folded?: {
       readonly count: number
+      readonly candidate?: number
       readonly first: string
       readonly last: string
       readonly by: string
@@ -52,7 +53,13 @@ class Desk {
       client = '10.0.0.1',
       code = 'host_not_allowed',
       times = 1,
-    }: { client?: string; code?: RefusalCode; times?: number } = {},
+      candidate,
+    }: {
+      client?: string
+      code?: RefusalCode
+      times?: number
+      candidate?: Attempt['candidate']
+    } = {},
   ): void {
     const attempt: Attempt = {
       id: '01JDABCDEFGHJKMNPQRSTVWXYZ',
@@ -60,6 +67,7 @@ class Desk {
       startedMs: 0,
       policyHash: 'sha256:0',
       mode: 'enforce',
+      candidate,
       ...(host === undefined ? { rawTarget: 'nonsense' } : { target: { host, port: 443, kind: 'name' } }),
     }
     for (let i = 0; i < times; i += 1)
@@ -132,6 +140,21 @@ test('targets that cannot be read are counted by client and reason', () => {
   expect(desk.single).toBe(10)
   expect(desk.folds).toEqual([
     expect.objectContaining({ message: 'denied many hosts malformed_authority 15 more times' }),
+  ])
+})
+
+test('a count says of how many the policy to come says otherwise', () => {
+  const desk = new Desk()
+  const candidate = { decision: 'allowed', policy: 'sha256:1' } as const
+  desk.deny('a.example', { times: 30, candidate })
+  // Another candidate came with a reload, and has nothing to say of them.
+  desk.deny('a.example', { times: 5 })
+  desk.deny('b.example', { times: 30 })
+  desk.scribe.flushFolds()
+  const counts = desk.folds.map(({ sallyport: { folded } }) => [folded?.count, folded?.candidate])
+  expect(counts).toEqual([
+    [25, 20],
+    [20, undefined],
   ])
 })
 

@@ -369,10 +369,15 @@ describe('lines of the journal', () => {
       kind: 'opened',
       attempt: attempt({ target, mode: 'report', wouldDeny: refusal('host_not_allowed') }),
     }
-    for (const event of [opened, denied, closed, reported]) journal.record(event)
-    expect(log.records.map(({ event }) => event.action)).toEqual(['tunnel-denied', 'tunnel-opened'])
-    expect(log.records.map(({ event }) => event.sequence)).toEqual([1, 2])
-    expect(journal.totals).toEqual({ opened: 2, forwarded: 0, denied: 1, failed: 0, closed: 1 })
+    const over: AuditEvent = { ...closed, attempt: reported.attempt }
+    for (const event of [opened, denied, closed, reported, over]) journal.record(event)
+    expect(log.records.map(({ event }) => event.action)).toEqual([
+      'tunnel-denied',
+      'tunnel-opened',
+      'tunnel-closed',
+    ])
+    expect(log.records.map(({ event }) => event.sequence)).toEqual([1, 2, 3])
+    expect(journal.totals).toEqual({ opened: 2, forwarded: 0, denied: 1, failed: 0, closed: 2 })
   })
 })
 

@@ -9,6 +9,7 @@ import { loadConfig, type Config } from '../../src/config/load.ts'
 import { compareConfigs } from '../../src/config/compare.ts'
 import { takeListenFds, withSockets } from '../../src/cli/listen-fds.ts'
 import { readBundledPresets } from '../../src/presets/bundled.ts'
+import { ask } from '../support/admin.ts'
 import { until } from '../support/deadline.ts'
 import { EchoServer } from '../support/echo-server.ts'
 import { connectRequest } from '../support/lab.ts'
@@ -253,6 +254,53 @@ describe('a candidate', () => {
     const failed = await nth(gate, 'gate-reload-failed')
     expect(failed.message).toContain('policy.candidate')
   })
+
+  test.each([1, 2])(
+    'is counted, and on record from opening to end with `audit.record: denied` (workers: %i)',
+    async (workers) => {
+      const folder = mkdtempSync(join(tmpdir(), 'sallyport-candidate-'))
+      onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+      const [candidate, trail] = [join(folder, 'next.yaml'), join(folder, 'audit.ndjson')]
+      writeFileSync(candidate, JSON.stringify({ policy: policyFor(['b.test', 'c.test']) }))
+      const config = configFor([], {
+        workers,
+        policy: policyFor(['a.test', 'b.test'], { candidate }),
+        audit: { record: 'denied', stdout: false, file: { path: trail } },
+        admin: { listen: '127.0.0.1:0' },
+      })
+      const gate = await serve(config, { trail })
+      const [a, b] = [await connectTo(gate.port, 'a.test'), await connectTo(gate.port, 'b.test')]
+      expect([a.status, b.status]).toEqual([200, 200])
+      expect((await connectTo(gate.port, 'c.test')).status).toBe(403)
+      await nth(gate, 'tunnel-denied')
+
+      const admin = Number(String(gate.records()[0]?.sallyport['admin']).split(':').at(-1))
+      const { body } = await ask(admin, '/metrics')
+      const differs = body.match(/^sallyport_candidate_differs_total\{.*\} [1-9].*$/gm)
+      expect(differs).toEqual([
+        'sallyport_candidate_differs_total{decision="denied",outcome="host_not_allowed"} 1',
+        'sallyport_candidate_differs_total{decision="allowed",outcome="host_not_allowed"} 1',
+      ])
+
+      for (const { client } of [a, b]) client.destroy()
+      await nth(gate, 'tunnel-closed')
+      gate.child.kill('SIGTERM')
+      expect(await gate.end()).toBe(0)
+      // Nothing of b, of which both policies say the same; and no worker is missed for what it left open.
+      const told = gate
+        .records()
+        .map(({ event: { action, id }, sallyport }) => [action, id, 'candidate' in sallyport])
+      const id = told.find(([action]) => action === 'tunnel-opened')?.[1]
+      expect(told).toEqual([
+        ['gate-started', undefined, false],
+        ['tunnel-opened', id, true],
+        ['tunnel-denied', expect.any(String), true],
+        ['tunnel-closed', id, false],
+        ['gate-draining', undefined, false],
+        ['gate-stopped', undefined, false],
+      ])
+    },
+  )
 })
 
 describe('limits.drainDelay', () => {

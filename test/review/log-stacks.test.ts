@@ -32,6 +32,7 @@ const written = foldedRecord({
   attempt: attemptOf({ host: 'flood.example', client: '10.0.0.9' }),
   refusal: refusal('host_not_allowed'),
   count: 500,
+  differing: 0,
   firstMs: 0,
   lastMs: 1,
 })

@@ -119,6 +119,7 @@ describe('lines in other clothes', () => {
       attempt: attemptOf({ host: 'flood.example' }),
       refusal: refusal('host_not_allowed'),
       count: 4711,
+      differing: 0,
       firstMs: Date.parse('2026-11-23T11:00:00.000Z'),
       lastMs: Date.parse('2026-11-23T11:00:10.000Z'),
     })
