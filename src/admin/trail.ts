@@ -2,6 +2,7 @@
  * What the audit trail has said lately. It sees every line on its way to the outputs, keeps the few that matter, and
  * passes them on to whoever watches. A line costs it a search for its action; nothing is parsed before somebody asks.
  */
+import { AUDIT_ACTIONS } from '../audit/record.ts'
 import type { Counts } from '../metrics/figures.ts'
 
 export type Watcher = (line: string, action: string) => void
@@ -19,10 +20,10 @@ const DENIALS = new Set([
   'request-forwarded',
   'denials-folded',
 ])
-const ACTIONS = ['tunnel-opened', 'tunnel-denied', 'tunnel-failed', 'tunnel-closed']
 
 export class Trail {
-  readonly #counts = new Map<string, number>(ACTIONS.map((action) => [action, 0]))
+  /** Each from zero: for Prometheus, a counter that appears with its first event has not grown by it. */
+  readonly #counts = new Map<string, number>(AUDIT_ACTIONS.map((action) => [action, 0]))
   readonly #kept: string[] = []
   #next = 0
   readonly #watchers = new Set<Watcher>()

@@ -2,7 +2,15 @@
 import { explanation } from '../policy/refusal.ts'
 import { ruleName } from '../policy/rules.ts'
 import type { Fold } from './folding.ts'
-import { destinationOf, nameOf, NO_PREV, NO_SEQUENCE, RECORD_SCHEMA, type AuditRecord } from './record.ts'
+import {
+  destinationOf,
+  nameOf,
+  NO_PREV,
+  NO_SEQUENCE,
+  RECORD_SCHEMA,
+  type AttemptAction,
+  type AuditRecord,
+} from './record.ts'
 
 export function foldedRecord({
   scope,
@@ -29,7 +37,7 @@ export function foldedRecord({
         kind: 'event',
         category: ['network'],
         type: ['connection', 'denied'],
-        action: 'denials-folded',
+        action: 'denials-folded' satisfies AttemptAction,
         outcome: 'success',
         reason: refusal.code,
         sequence: NO_SEQUENCE,

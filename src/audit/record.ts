@@ -12,16 +12,30 @@ import { escapeClientText, maskTarget } from './client-text.ts'
 export const RECORD_SCHEMA = 1
 export const ECS_VERSION = '8.11.0'
 
-export type GateAction =
-  | 'gate-started'
-  | 'gate-draining'
-  | 'gate-stopped'
-  | 'audit-recovered'
-  | 'audit-rotated'
-  | 'worker-lost'
-  | 'worker-replaced'
-  | 'gate-reloaded'
-  | 'gate-reload-failed'
+const ATTEMPT_ACTIONS = [
+  'tunnel-opened',
+  'tunnel-closed',
+  'tunnel-denied',
+  'tunnel-failed',
+  'request-forwarded',
+  'denials-folded',
+] as const
+const GATE_ACTIONS = [
+  'gate-started',
+  'gate-reloaded',
+  'gate-reload-failed',
+  'gate-draining',
+  'gate-stopped',
+  'audit-recovered',
+  'audit-rotated',
+  'worker-lost',
+  'worker-replaced',
+] as const
+
+export type AttemptAction = (typeof ATTEMPT_ACTIONS)[number]
+export type GateAction = (typeof GATE_ACTIONS)[number]
+/** Everything that `event.action` can be. */
+export const AUDIT_ACTIONS: readonly (AttemptAction | GateAction)[] = [...ATTEMPT_ACTIONS, ...GATE_ACTIONS]
 
 export type AuditEvent =
   | { readonly kind: 'opened'; readonly attempt: Attempt }
@@ -247,7 +261,7 @@ function lostRecord(opened: string): AuditRecord {
         kind: 'event',
         category: ['network'],
         type: ['connection', 'end'],
-        action: 'tunnel-closed',
+        action: 'tunnel-closed' satisfies AttemptAction,
         outcome: 'unknown',
         reason: 'worker_lost' satisfies CloseCode,
         id: event.id,
@@ -266,7 +280,7 @@ function lostRecord(opened: string): AuditRecord {
 
 function connectionEvent(
   attempt: Attempt,
-  action: string,
+  action: AttemptAction,
   type: readonly string[],
   result: 'success' | 'failure',
   reason: string,

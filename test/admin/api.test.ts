@@ -132,11 +132,15 @@ test('figures outlive a worker that crashes', async () => {
   for (let i = 0; i < 6; i += 1) expect((await connectTo(gate, 'cgr.dv:443')).status).toBe(403)
   const series = 'sallyport_connects_total{outcome="host_not_allowed"}'
   expect(await metric(gate, series)).toBe(6)
+  // There from the start, or the first loss of all would be no increase.
+  const losses = 'sallyport_audit_records_total{action="worker-lost"}'
+  expect(await metric(gate, losses)).toBe(0)
   const { pid } = gate.child
   const [victim] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')
   process.kill(Number(victim), 'SIGKILL')
   await until(() => gate.records().some(({ event }) => event.action === 'worker-replaced'), 'the replacement')
   expect(await metric(gate, series)).toBe(6)
+  expect(await metric(gate, losses)).toBe(1)
 })
 
 test('a reload that fails turns a gauge and a detail of readyz, and nothing else', async () => {

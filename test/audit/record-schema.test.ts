@@ -7,6 +7,7 @@ import addFormats from 'ajv-formats'
 import { expect, onTestFinished, test } from 'vitest'
 import type { Attempt } from '../../src/audit/attempt.ts'
 import { createJournal } from '../../src/audit/journal.ts'
+import { AUDIT_ACTIONS } from '../../src/audit/record.ts'
 import { OUTCOMES, type CloseCode, type OutcomeCode, type RefusalCode } from '../../src/policy/reasons.ts'
 import { refusal } from '../../src/policy/refusal.ts'
 import { AuditLog } from '../support/audit-log.ts'
@@ -217,4 +218,5 @@ test('every record fits the schema, and every field, action and outcome of the s
     expect(found).toEqual(new Set(fieldsOf(schema).get(`event.${name}`)?.enum))
   }
   expect(fieldsOf(schema).get('event.reason')?.enum).toEqual(codes)
+  expect(new Set(fieldsOf(schema).get('event.action')?.enum)).toEqual(new Set(AUDIT_ACTIONS))
 }, 60_000)

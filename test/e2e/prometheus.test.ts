@@ -181,6 +181,19 @@ describe('what deploy/ asks Prometheus for', () => {
     expect([...new Set(asked)].filter((name) => !known.has(name))).toEqual([])
   })
 
+  test('has every series with which the alerts are tested, from the start', async () => {
+    const gate = await serveWithAdmin()
+    const { body } = await ask(gate.admin, '/metrics')
+    const tested = readFileSync(join(ROOT, 'deploy/prometheus/alerts.test.yaml'), 'utf8')
+      .match(/\bsallyport_\w+\{[^}]*\}/g)
+      ?.map((series) => series.replace(/(?:job|instance|hash|mode)="\w+"(?:, )?/g, '').replace(/,? *\}/, '}'))
+    const known = body.split('\n').map((line) => line.replace(/(?:hash|mode)="[\w:]+",?/g, ''))
+    const missing = (series: string): boolean =>
+      !known.some((line) => line.startsWith(series.replace('{}', '')))
+    expect(tested?.length).toBeGreaterThan(30)
+    expect(tested?.filter((series) => missing(series) && series !== `${EXPIRY}{}`)).toEqual([])
+  })
+
   test('every alert has its entry in docs/operating.md', () => {
     const document = readFileSync(join(ROOT, 'docs/operating.md'), 'utf8')
     for (const { alert, annotations } of rules) {
