@@ -1,5 +1,5 @@
 /** The policy in force as plain data: what `/api/policy` says. No secret is part of it. */
-import type { Config } from '../config/load.ts'
+import { policiesOf, type Config } from '../config/load.ts'
 import { isExpired, ruleName, type Policy, type Rule } from '../policy/rules.ts'
 
 export function describePolicy(config: Config, configFile: string, nowMs: number): Record<string, unknown> {
@@ -39,12 +39,14 @@ function describeOne({ hash, mode, sni, ipLiterals, allow, deny }: Policy, nowMs
   return { hash, mode, sni, ipLiterals, allow: allow.map(describe), deny: deny.map(describe) }
 }
 
-/** When the first of the rules in force ends: the day after its last. */
-export function nextExpiryMs({ allow, deny }: Policy, nowMs: number): number | undefined {
-  const ends = [...allow, ...deny].flatMap((rule) =>
-    rule.expires === undefined || isExpired(rule, nowMs)
-      ? []
-      : [Date.parse(`${rule.expires}T00:00:00Z`) + 86_400_000],
-  )
+/** When the first of the rules in force ends, those of clients included: the day after its last. */
+export function nextExpiryMs(config: Config, nowMs: number): number | undefined {
+  const ends = policiesOf(config)
+    .flatMap(({ allow, deny }) => allow.concat(deny))
+    .flatMap((rule) =>
+      rule.expires === undefined || isExpired(rule, nowMs)
+        ? []
+        : [Date.parse(`${rule.expires}T00:00:00Z`) + 86_400_000],
+    )
   return ends.length === 0 ? undefined : Math.min(...ends)
 }

@@ -58,7 +58,8 @@ function minutesOf({ minutes }: Figures['standing'], nowMs: number) {
 
 export function factsForMetrics(services: AdminServices): GateFacts {
   const { view, config, gate, ledger, trail, version, startedMs, draining, reloaded, clock } = services
-  const { policy, limits } = config()
+  const current = config()
+  const { policy, clients, limits } = current
   const { failure, readMs } = reloaded()
   return {
     version,
@@ -71,11 +72,11 @@ export function factsForMetrics(services: AdminServices): GateFacts {
     auditAccepting: ledger.accepting,
     auditLost: ledger.lost,
     auditRecords: trail.counts,
-    policyHash: policy.hash,
-    mode: policy.mode,
+    policy,
+    clientPolicies: clients.rules.filter((rule) => rule.policy !== policy),
     allowRules: policy.allow.length,
     denyRules: policy.deny.length,
-    nextExpiryMs: nextExpiryMs(policy, clock.wallMs()),
+    nextExpiryMs: nextExpiryMs(current, clock.wallMs()),
     reloadOk: failure === undefined,
     reloadedMs: readMs,
   }

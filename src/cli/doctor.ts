@@ -3,7 +3,7 @@ import { X509Certificate } from 'node:crypto'
 import { Resolver } from 'node:dns'
 import { createSecureContext, getCACertificates } from 'node:tls'
 import { systemClock } from '../clock.ts'
-import type { Config } from '../config/load.ts'
+import { policiesOf, type Config } from '../config/load.ts'
 import { parseDurationMs } from '../config/units.ts'
 import { examineAll, reportOn } from '../doctor/doctor.ts'
 import type { TlsTrust } from '../doctor/handshake.ts'
@@ -50,7 +50,7 @@ export async function doctor(named: readonly string[], options: DoctorOptions, i
     return EXIT.usage
   }
   const { config } = read
-  const selected = selectTargets(config.policy, named, systemClock.wallMs())
+  const selected = selectTargets(policiesOf(config), named, systemClock.wallMs())
   if (!selected.ok) return refuse(selected.problem)
   const { courses, notProbed } = selected.selection
 

@@ -179,6 +179,11 @@ function noticesFor(config: Config, nowMs: number): readonly string[] {
     ...(config.policy.mode === 'report'
       ? ['policy.mode is report: nothing is denied by policy, only recorded']
       : []),
+    ...config.clients.rules
+      .filter(({ policy }) => policy !== config.policy && policy.mode === 'report')
+      .map(
+        ({ name }) => `clients.${name}: its mode is report: nothing is denied to it by policy, only recorded`,
+      ),
   ]
 }
 

@@ -1,10 +1,12 @@
 /** Everything that `/metrics` says, in the words of Prometheus. Series are bounded: labels are codes of ours, never a client's. */
 import { AggregatorRegistry, Registry } from 'prom-client'
-import type { PolicyMode } from '../policy/rules.ts'
+import type { Policy } from '../policy/rules.ts'
 import type { Counts, Figures } from './figures.ts'
 import { DIAL_BOUNDS, QUERY_BOUNDS, TUNNEL_BOUNDS, type HistogramFigures } from './histogram.ts'
 
 export const METRICS_TYPE = Registry.PROMETHEUS_CONTENT_TYPE
+
+type PolicyFacts = Pick<Policy, 'hash' | 'mode'>
 
 /** What there is one of in a gate, however many processes carry its tunnels. */
 export interface GateFacts {
@@ -19,8 +21,10 @@ export interface GateFacts {
   readonly auditLost: number
   /** Lines by `event.action`. */
   readonly auditRecords: Counts
-  readonly policyHash: string
-  readonly mode: PolicyMode
+  /** The common one. */
+  readonly policy: PolicyFacts
+  /** Those of `clients.rules` that have a policy of their own. */
+  readonly clientPolicies: readonly { readonly name: string; readonly policy: PolicyFacts }[]
   readonly allowRules: number
   readonly denyRules: number
   /** When the first of the rules in force ends; absent where none does. */
@@ -144,10 +148,13 @@ function seriesOf({ grown, standing }: Figures, facts: GateFacts): readonly Seri
       'When the configuration in force was read.',
       facts.reloadedMs / 1000,
     ),
-    gauge('sallyport_policy_info', 'The policy in force; always 1.', 1, {
-      hash: facts.policyHash,
-      mode: facts.mode,
-    }),
+    series('sallyport_policy_info', 'The policies in force, by rule of clients.rules; always 1.', 'gauge', [
+      { labels: infoOf(facts.policy), value: 1 },
+      ...facts.clientPolicies.map(({ name, policy }) => ({
+        labels: { ...infoOf(policy), client: name },
+        value: 1,
+      })),
+    ]),
     labelled(
       'sallyport_policy_rules',
       'Rules of the common policy.',
@@ -179,6 +186,10 @@ function seriesOf({ grown, standing }: Figures, facts: GateFacts): readonly Seri
     gauge('process_start_time_seconds', 'When the gate started.', facts.startedMs / 1000),
     gauge('nodejs_heap_size_used_bytes', 'Heap in use, all processes.', standing.heapUsedBytes),
   ]
+}
+
+function infoOf({ hash, mode }: PolicyFacts): Value['labels'] {
+  return { hash, mode }
 }
 
 function series(name: string, help: string, type: Type, values: readonly Value[]): Series {

@@ -143,6 +143,30 @@ test('figures outlive a worker that crashes', async () => {
   expect(await metric(gate, losses)).toBe(1)
 })
 
+test('rules of clients count: the first that ends, and a mode of its own', async () => {
+  const gate = await serveWithAdmin({
+    policy: { presets: [], allow: [{ host: 'cgr.dev', expires: '2999-12-31' }] },
+    clients: {
+      rules: [
+        { name: 'same', from: ['10.1.0.0/16'] },
+        {
+          name: 'ci',
+          from: ['10.2.0.0/16'],
+          policy: { mode: 'report', allow: [{ host: 'ci.example', expires: '2999-01-01' }] },
+        },
+      ],
+    },
+  })
+  const { body } = await ask(gate.admin, '/metrics')
+  expect(body.match(/^sallyport_policy_info.*/gm)).toEqual([
+    expect.stringMatching(/^sallyport_policy_info\{hash="sha256:\w+",mode="enforce"\} 1$/),
+    expect.stringMatching(/^sallyport_policy_info\{hash="sha256:\w+",mode="report",client="ci"\} 1$/),
+  ])
+  const expiry = await metric(gate, 'sallyport_policy_next_expiry_timestamp_seconds')
+  expect(expiry).toBe(Date.parse('2999-01-02T00:00:00Z') / 1000)
+  expect(gate.stderr()).toContain('clients.ci: its mode is report')
+})
+
 test('a reload that fails turns a gauge and a detail of readyz, and nothing else', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'sallyport-admin-'))
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }))

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { stripVTControlCharacters } from 'node:util'
 import { describe, expect, test } from 'vitest'
+import { policiesOf } from '../../src/config/load.ts'
 import { portalSign } from '../../src/doctor/expectation.ts'
 import { FINDINGS } from '../../src/doctor/findings.ts'
 import { printable } from '../../src/doctor/printable.ts'
@@ -13,7 +14,7 @@ import { parseVia } from '../../src/doctor/via.ts'
 import { parseSettings } from '../support/gate.ts'
 
 describe('targets', () => {
-  const policyOf = (policy: Readonly<Record<string, unknown>>) => parseSettings({ policy }).policy
+  const policyOf = (policy: Readonly<Record<string, unknown>>) => [parseSettings({ policy }).policy]
   const chosen = (policy: Readonly<Record<string, unknown>>, named: readonly string[] = []) => {
     const result = selectTargets(policyOf(policy), named, Date.now())
     return result.ok
@@ -40,6 +41,34 @@ describe('targets', () => {
         { rule: 'old.example.com:443', why: expect.stringMatching(/^rule_expired, /) },
       ],
     })
+  })
+
+  test('what only a client may reach is probed too, and is no documented host', () => {
+    const config = parseSettings({
+      policy: { presets: [], allow: [{ host: 'a.example.com' }], deny: [{ host: 'old.example.com' }] },
+      clients: {
+        rules: [
+          {
+            name: 'ci',
+            from: ['10.1.0.0/16'],
+            policy: { allow: [{ host: 'a.example.com' }, { host: 'b.example.com', port: 8443 }] },
+          },
+        ],
+      },
+    })
+    const select = (named: readonly string[]) => {
+      const result = selectTargets(policiesOf(config), named, Date.now())
+      return result.ok
+        ? result.selection.courses.map(({ target, finding }) => ({ ...target, code: finding?.code }))
+        : result.problem
+    }
+    const [a, b] = [
+      { host: 'a.example.com', port: 443, documented: false, code: undefined },
+      { host: 'b.example.com', port: 8443, documented: false, code: undefined },
+    ]
+    expect(select([])).toEqual([a, b])
+    expect(select(['b.example.com'])).toEqual([b])
+    expect(select(['c.example.com'])).toMatchObject([{ host: 'c.example.com', code: 'not_allowed' }])
   })
 
   test('the default preset is nine documented hosts', () => {

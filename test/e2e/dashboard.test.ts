@@ -69,6 +69,30 @@ describe.runIf(missing === '')(`the dashboard${missing && ` (skipped: ${missing}
     expect(page.complaints.filter((text) => !text.includes('401'))).toEqual([])
   })
 
+  test('shows what clients have besides: their rules, which end, and their mode', async () => {
+    const day = new Date(Date.now() + 2 * 86_400_000).toISOString().slice(0, 10)
+    const gate = await serveWithAdmin({
+      clients: {
+        rules: [
+          {
+            name: 'ci',
+            from: ['10.2.0.0/16'],
+            policy: { mode: 'report', allow: [{ host: 'ci.example', expires: day }] },
+          },
+        ],
+      },
+    })
+    const page = await Page.open()
+    await page.go(`http://127.0.0.1:${gate.admin}/`)
+    await page.until(`document.querySelector('#rules tr') !== null`, 'the policy')
+    const rows = String(await page.evaluate(`document.querySelector('#rules').innerText`))
+    expect(rows).toMatch(new RegExp(`ci: ci\\.example:443[^]*${day}, in [23] days`))
+    expect(await page.evaluate(`document.querySelector('#policy-facts').textContent`)).toContain(
+      'client ci: mode report, sni off',
+    )
+    expect(page.complaints).toEqual([])
+  })
+
   test('text of strangers stays text', async () => {
     const gate = await serveWithAdmin()
     const page = await Page.open()

@@ -186,7 +186,9 @@ describe('what deploy/ asks Prometheus for', () => {
     const { body } = await ask(gate.admin, '/metrics')
     const tested = readFileSync(join(ROOT, 'deploy/prometheus/alerts.test.yaml'), 'utf8')
       .match(/\bsallyport_\w+\{[^}]*\}/g)
-      ?.map((series) => series.replace(/(?:job|instance|hash|mode)="\w+"(?:, )?/g, '').replace(/,? *\}/, '}'))
+      ?.map((series) =>
+        series.replace(/(?:job|instance|client|hash|mode)="\w+"(?:, )?/g, '').replace(/,? *\}/, '}'),
+      )
     const known = body.split('\n').map((line) => line.replace(/(?:hash|mode)="[\w:]+",?/g, ''))
     const missing = (series: string): boolean =>
       !known.some((line) => line.startsWith(series.replace('{}', '')))

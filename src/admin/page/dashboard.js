@@ -333,16 +333,30 @@ function byInterest(rules) {
 
 const RULE_LABELS = ['Rule', 'From', 'Owner', 'Reason', 'Expires']
 
+/** The common rules, then what clients have besides, with their names. A client without a policy of its own has a hash. */
+function rulesOf(policy, kind) {
+  const keyOf = ({ name, ruleset }) => `${name} ${ruleset}`
+  const common = new Set(policy[kind].map(keyOf))
+  const besides = policy.clients.rules.flatMap(({ name: client, policy: own }) =>
+    typeof own === 'string'
+      ? []
+      : own[kind].filter((rule) => !common.has(keyOf(rule))).map((rule) => Object.assign(rule, { client })),
+  )
+  return [...policy[kind], ...besides]
+}
+
 function showPolicy(policy) {
   $('policy-facts').textContent = [
     policy.file.split('/').at(-1),
     `mode ${policy.mode}`,
     `sni ${policy.sni}`,
     `${policy.hash.slice(0, 19)}…`,
-    ...policy.clients.rules.map(({ name }) => `client ${name}`),
+    ...policy.clients.rules.map(({ name, policy: own }) =>
+      typeof own === 'string' ? `client ${name}` : `client ${name}: mode ${own.mode}, sni ${own.sni}`,
+    ),
   ].join(' · ')
   const rule = (verb) => (rule) => {
-    const { name, ruleset, owner, reason, expires, expired } = rule
+    const { name, ruleset, owner, reason, expires, expired, client } = rule
     const days =
       expires === undefined ? Infinity : (Date.parse(expires) + 86_400_000 - Date.now()) / 86_400_000
     const soon = !expired && days < SOON_DAYS
@@ -351,7 +365,7 @@ function showPolicy(policy) {
     return row(
       RULE_LABELS,
       [
-        { content: `${verb}${name}${extra}`, className: 'mono' },
+        { content: `${client === undefined ? '' : `${client}: `}${verb}${name}${extra}`, className: 'mono' },
         plain(ruleset),
         plain(owner ?? ''),
         plain(reason ?? ''),
@@ -360,7 +374,10 @@ function showPolicy(policy) {
       expired ? 'gone' : '',
     )
   }
-  $('rules').replaceChildren(...policy.deny.map(rule('deny ')), ...byInterest(policy.allow).map(rule('')))
+  $('rules').replaceChildren(
+    ...rulesOf(policy, 'deny').map(rule('deny ')),
+    ...byInterest(rulesOf(policy, 'allow')).map(rule('')),
+  )
   $('reload').hidden = state.token === null
 }
 
