@@ -20,8 +20,11 @@ export function isRegistry(host: string, purpose: string | undefined): boolean {
 export interface PortalQuestion {
   readonly host: string
   readonly registry: boolean
-  /** `other`: TLS itself says that the peer is not the host (or there is none); `unsure`: an interceptor opened it. */
-  readonly peer: 'host' | 'unsure' | 'other'
+  /**
+   * `other`: TLS itself says that the peer is not the host; `unsure`: an interceptor opened it; `plain`: there is no TLS,
+   * what answers may be any web server that was spoken to in a language that it does not know.
+   */
+  readonly peer: 'host' | 'unsure' | 'other' | 'plain'
 }
 
 type PortalFacts = Pick<HttpFacts, 'status' | 'contentType' | 'location'>
@@ -31,13 +34,15 @@ export function portalSign(facts: PortalFacts, { host, registry, peer }: PortalQ
   if (peer === 'host') return undefined
   // RFC 6585 §6: made for captive portals, and nothing else sends it.
   if (facts.status === 511) return '511 Network Authentication Required'
+  // The usual answer to a ClientHello is a page that says 400.
+  if (peer === 'plain' && facts.status >= 400) return undefined
   const html = /^(?:text\/html|application\/xhtml\+xml)\b/i.test(facts.contentType ?? '')
   if (facts.status >= 300 && facts.status < 400 && facts.location !== undefined) {
     const leads = elsewhere(facts.location, host)
-    if (leads === 'plain' || (leads === 'other' && (peer === 'other' || registry)))
+    if (leads === 'plain' || (leads === 'other' && (peer !== 'unsure' || registry)))
       return `${facts.status} to ${facts.location}`
   }
-  if (html && (registry || peer === 'other')) return `${facts.status} with an HTML page`
+  if (html && (peer !== 'unsure' || registry)) return `${facts.status} with an HTML page`
   return undefined
 }
 

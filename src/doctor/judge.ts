@@ -154,23 +154,38 @@ export function judgeConnect(facts: ConnectFacts, host: string): Finding | undef
   if (status >= 200 && status < 300) return undefined
   const said = facts.firstLine === undefined ? statusLine : `${statusLine}: ${facts.firstLine}`
   if (facts.sallyport) return judgeSallyport(facts.sallyport, status)
-  if (status === 407) {
-    const scheme = facts.authenticate === undefined ? '' : ` (it offers ${facts.authenticate})`
-    return { code: 'proxy_auth_required', detail: `${statusLine}${scheme}` }
-  }
-  const sign = portalSign(facts, { host, registry: false, peer: 'other' })
-  if (sign !== undefined && (status === 511 || status < 400))
-    return { code: 'captive_portal', detail: `to CONNECT came ${sign}` }
+  if (status === 407) return judgeChallenge(statusLine, facts.authenticate)
+  const sign = portalSign(facts, { host, registry: false, peer: 'plain' })
+  if (sign !== undefined) return { code: 'captive_portal', detail: `to CONNECT came ${sign}` }
   return { code: status >= 500 ? 'proxy_failed' : 'proxy_denied', detail: said }
+}
+
+function judgeChallenge(statusLine: string, offered: string | undefined): Finding {
+  const code = 'proxy_auth_required'
+  if (offered === undefined) return { code, detail: statusLine }
+  const detail = `${statusLine} (it offers ${offered})`
+  const basic = /(?:^|,)\s*basic\b/i.test(offered.replaceAll(/"[^"]*"/g, ''))
+  // What stands in a URL is sent as Basic, by the doctor and by most clients.
+  return basic
+    ? { code, detail }
+    : {
+        code,
+        detail,
+        ask: 'it takes no user and password from a URL (Basic): ask for an exemption for this machine or for these hosts, or go through a local proxy that speaks what it offers',
+      }
 }
 
 function judgeSallyport(refusal: NonNullable<ConnectFacts['sallyport']>, status: number): Finding {
   const hint = refusal.hint === undefined ? '' : `, hint: ${refusal.hint}`
   const id = refusal.id === undefined ? '' : ` (id ${refusal.id})`
   const advice = adviceFor(refusal.code)
+  const detail = `this Sallyport says ${refusal.code}${hint}${id}`
+  // For the client to mend, unlike what follows.
+  if (status === 407)
+    return { code: 'proxy_auth_required', detail, ...(advice !== undefined && { ask: advice }) }
   return {
     code: status >= 500 ? 'proxy_failed' : 'proxy_denied',
-    detail: `this Sallyport says ${refusal.code}${hint}${id}`,
+    detail,
     ...(advice !== undefined && { ask: `at that Sallyport: ${advice}` }),
   }
 }

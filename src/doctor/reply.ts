@@ -5,7 +5,7 @@ import { printable } from './printable.ts'
 export interface ReplyHead {
   readonly statusLine: string
   readonly status: number
-  /** By lower-case name; the first of each. */
+  /** By lower-case name; the first of each, but every challenge: a proxy may send a field for each scheme. */
   readonly fields: ReadonlyMap<string, string>
 }
 
@@ -19,7 +19,11 @@ export function parseReplyHead(head: string): ReplyHead | undefined {
     const colon = line.indexOf(':')
     if (colon < 1) continue
     const name = line.slice(0, colon).trim().toLowerCase()
-    if (!fields.has(name)) fields.set(name, line.slice(colon + 1).trim())
+    const value = line.slice(colon + 1).trim()
+    const known = fields.get(name)
+    if (known === undefined) fields.set(name, value)
+    // RFC 9110 §5.3.
+    else if (name === 'proxy-authenticate') fields.set(name, `${known}, ${value}`)
   }
   return { statusLine: printable(statusLine, 240), status: Number(status), fields }
 }

@@ -79,7 +79,7 @@ function noTls(failed: Exclude<Shaken, { kind: 'secured' }>, host: string): Find
             status: head.status,
             ...shownFields(head, { location: 'location', contentType: 'content-type' }),
           },
-          { host, registry: true, peer: 'other' },
+          { host, registry: true, peer: 'plain' },
         )
       return sign === undefined
         ? { code: 'tls_not_spoken', detail: `it answered TLS with: ${failed.firstLine}` }

@@ -371,6 +371,18 @@ describe('captive portal', () => {
     })
   })
 
+  test('a plain web server on the TLS port is none: it says 400 with a page to every ClientHello', async () => {
+    const internet = await openInternet()
+    const page = 'HTTP/1.1 400 Bad Request\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n<html>'
+    const port = await internet.listen((socket) => {
+      socket.once('data', () => socket.end(page))
+    })
+    expect((await internet.visit(port)).finding).toEqual({
+      code: 'tls_not_spoken',
+      detail: 'it answered TLS with: HTTP/1.1 400 Bad Request',
+    })
+  })
+
   test('a redirect under a certificate that is not the host’s', async () => {
     const internet = await openInternet()
     const portal = internet.publicCa.issue({ commonName: 'p', dnsNames: ['login.example'] })

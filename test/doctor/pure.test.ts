@@ -147,6 +147,10 @@ describe('whose answer it is', () => {
     ['elsewhere, through an interceptor, from a web host', away, 'unsure', false, false],
     ['elsewhere, through an interceptor, from a registry', away, 'unsure', true, true],
     ['within the site', home, 'other', false, false],
+    ['a page instead of TLS', page, 'plain', false, true],
+    ['a redirect instead of TLS', away, 'plain', false, true],
+    ['an error page instead of TLS', { ...page, status: 400 }, 'plain', true, false],
+    ['511 instead of TLS', { status: 511 }, 'plain', false, true],
     ['511 through an interceptor', { status: 511 }, 'unsure', false, true],
   ] as const)('%s', (_what, facts, peer, registry, portal) => {
     expect(portalSign(facts, { host: 'enforce.dev', registry, peer }) !== undefined).toBe(portal)

@@ -5,6 +5,7 @@ import { createAuthority } from '../support/certificates.ts'
 import { addresses, NODATA } from '../support/dns-scripts.ts'
 import { freePort } from '../support/free-port.ts'
 import { openLab } from '../support/lab.ts'
+import { passwordFile } from '../support/passwords.ts'
 import { testWire } from '../support/test-wire.ts'
 import { HOST, openInternet, PUBLIC, type Internet } from './fake-internet.ts'
 
@@ -101,11 +102,30 @@ describe('a proxy that refuses', () => {
   test('407 with what it offers', async () => {
     const internet = await openInternet()
     const status = '407 Proxy Authentication Required'
-    const { url } = await answering(internet, http(status, ['Proxy-Authenticate: Negotiate']))
+    const challenges = ['Proxy-Authenticate: Negotiate', 'Proxy-Authenticate: Basic realm="a, b"']
+    const { url } = await answering(internet, http(status, challenges))
     expect((await internet.visit(443, { via: url })).finding).toEqual({
       code: 'proxy_auth_required',
-      detail: 'HTTP/1.1 407 Proxy Authentication Required (it offers Negotiate)',
+      detail: 'HTTP/1.1 407 Proxy Authentication Required (it offers Negotiate, Basic realm="a, b")',
     })
+  })
+
+  test.each([
+    [['Proxy-Authenticate: Negotiate', 'Proxy-Authenticate: NTLM']],
+    [['Proxy-Authenticate: X y=", Basic"']],
+  ])('407 without Basic: no advice to put a password into the URL (%j)', async (challenges) => {
+    const internet = await openInternet()
+    const { url } = await answering(internet, http('407 Proxy Authentication Required', challenges))
+    const { finding, verdict } = await internet.visit(443, { via: url })
+    expect(finding?.code).toBe('proxy_auth_required')
+    expect(JSON.stringify(verdict.advice)).toContain('it takes no user and password from a URL')
+    expect(JSON.stringify(verdict.advice)).not.toContain('PASSWORD@')
+  })
+
+  test('an error page is a refusal, no portal', async () => {
+    const internet = await openInternet()
+    const { url } = await answering(internet, http('403 Forbidden', ['Content-Type: text/html'], '<html>'))
+    expect((await internet.visit(443, { via: url })).finding?.code).toBe('proxy_denied')
   })
 
   test('503: it allows the host and does not get there', async () => {
@@ -132,6 +152,24 @@ describe('a proxy that refuses', () => {
 })
 
 describe('Sallyport itself', () => {
+  test('its 407 is a question for credentials, in its own words', async () => {
+    const internet = await openInternet()
+    const gate = await (
+      await openLab()
+    ).gate({
+      clients: {
+        passwords: await passwordFile({ releaser: 'correct horse' }),
+        rules: [{ name: 'ci', users: ['releaser'] }],
+      },
+    })
+    const report = await internet.visit(443, { via: `http://127.0.0.1:${gate.port}` })
+    expect(report.finding).toEqual({
+      code: 'proxy_auth_required',
+      detail: expect.stringMatching(/^this Sallyport says credentials_missing \(id [0-9A-Z]{26}\)$/),
+      ask: 'write HTTPS_PROXY=http://user:password@…',
+    })
+  })
+
   test('its refusal is told with code and hint, and what to do there', async () => {
     const internet = await openInternet()
     const gate = await (await openLab()).gate()
