@@ -18,10 +18,10 @@ import { createResolver } from '../dns/resolver.ts'
 import { createForward, type Forward } from '../forward/forward.ts'
 import { createAdmission, type AdmitElements } from '../firewall/admission.ts'
 import { Meter } from '../metrics/meter.ts'
-import { createCandidate, type Compare } from '../proxy/candidate.ts'
+import { createCandidate, type Candidate } from '../proxy/candidate.ts'
 import type { Services } from '../proxy/connect.ts'
 import { createGate, type Gate, type GateLimits } from '../proxy/gate.ts'
-import { createGuard } from '../proxy/guard.ts'
+import { createGuard, type Guard } from '../proxy/guard.ts'
 import { createLoopGuard } from '../proxy/loop-guard.ts'
 import { createIdentify, type Identify } from '../proxy/identify.ts'
 import { isRevoked } from '../proxy/revoked.ts'
@@ -118,25 +118,28 @@ export function assembleParts(config: Config, audit: Audit, seams: Omit<Seams, '
   let cache = openCache(config)
 
   function makeServices(next: Config, names: DnsCache, self: Pick<Gate, 'endpoints' | 'draining'>): Services {
-    const { dns, clients, addresses, limits, policy } = next
+    const { dns, clients, limits, policy } = next
+    const guardOf = ({ addresses }: Config): Guard =>
+      createGuard({
+        allow: addresses.allow,
+        clock,
+        listeners: () => self.endpoints,
+        ...(seams.ownAddresses && { ownAddresses: seams.ownAddresses }),
+      })
+    const candidate = assembleCandidate(next, guardOf, clock)
     return {
       wire,
       clock,
       policy: () => policy,
       resolve: createResolver(names, clock, { hosts: dns.hosts, deadlineMs: dns.timeoutMs * dns.tries }),
-      guard: createGuard({
-        allow: addresses.allow,
-        clock,
-        listeners: () => self.endpoints,
-        ...(seams.ownAddresses && { ownAddresses: seams.ownAddresses }),
-      }),
+      guard: candidate ? candidate.beside(guardOf(next)) : guardOf(next),
       isLoop: createLoopGuard(),
       audit: meter.metered(audit),
       tunnels,
       nextId,
-      clientAllowed: remembering((address) => inBlocks(address, clients.allow)),
+      clientAllowed: allowedIn(clients),
       identify: assembleIdentify(next),
-      candidate: assembleCandidate(next, clock),
+      candidate: candidate?.compare,
       letIn:
         firewall &&
         admit &&
@@ -217,9 +220,26 @@ function policyOf({ clients, policy }: Config, attempt: Attempt): Policy | undef
   )
 }
 
-function assembleCandidate(config: Config, clock: Clock): Compare | undefined {
+function allowedIn({ allow }: Config['clients']): (address: string) => boolean {
+  return remembering((address) => inBlocks(address, allow))
+}
+
+function assembleCandidate(
+  config: Config,
+  guardOf: (config: Config) => Guard,
+  clock: Clock,
+): Candidate | undefined {
   const candidate = readCandidate(config)
-  return candidate && createCandidate(candidate.policy, (attempt) => policyOf(candidate, attempt), clock)
+  return (
+    candidate &&
+    createCandidate({
+      fallback: candidate.policy,
+      policyOf: (attempt) => policyOf(candidate, attempt),
+      clientAllowed: allowedIn(candidate.clients),
+      guard: guardOf(candidate),
+      clock,
+    })
+  )
 }
 
 /** Nothing where every client has the one policy and shows no credentials: then no request pays for the question. */

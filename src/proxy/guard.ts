@@ -1,12 +1,17 @@
 /** The address guard at the edge: the pure rule of `policy/addresses.ts`, with this host's own addresses. */
 import { networkInterfaces } from 'node:os'
+import type { Attempt } from '../audit/attempt.ts'
 import type { Clock } from '../clock.ts'
 import { canonicalAddress, classifyAddress, type AddressBlock } from '../policy/addresses.ts'
 import type { Endpoint } from '../wire/types.ts'
 import { refusal, type Refusal } from '../policy/refusal.ts'
 
-/** Checks every address of a host; one that must not be dialled refuses them all. */
-export type Guard = (addresses: readonly string[], port: number) => Refusal | undefined
+/**
+ * Checks every address of a host; one that must not be dialled refuses them all.
+ *
+ * @param attempt where what `policy.candidate` says is noted; nothing else depends on it
+ */
+export type Guard = (addresses: readonly string[], port: number, attempt?: Attempt) => Refusal | undefined
 
 export interface GuardOptions {
   /** `addresses.allow`. */

@@ -43,7 +43,7 @@ export async function reach(
     attempt.dns = resolution.evidence
     addresses = resolution.evidence.answers
   }
-  const prohibited = guard(addresses, target.port)
+  const prohibited = guard(addresses, target.port, attempt)
   if (prohibited) return prohibited
 
   const known = letIn?.(addresses, target.port, lifeLeftMs(attempt.dns)) ?? true

@@ -226,11 +226,15 @@ describe('a change of the file is noticed', () => {
 })
 
 describe('a candidate', () => {
+  /** The file of one that differs in its hosts alone. */
+  const candidateFor = (hosts: readonly string[]): string =>
+    JSON.stringify({ policy: policyFor(hosts), addresses: { allow: ['127.0.0.0/8'] } })
+
   test('decides beside the policy in force, and records where it differs', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'sallyport-candidate-'))
     onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
     const candidate = join(folder, 'next.yaml')
-    writeFileSync(candidate, JSON.stringify({ policy: policyFor(['b.test', 'c.test']) }))
+    writeFileSync(candidate, candidateFor(['b.test', 'c.test']))
     const gate = await serve(configFor([], { policy: policyFor(['a.test', 'b.test'], { candidate }) }))
     expect((await connectTo(gate.port, 'a.test')).status).toBe(200)
     expect((await connectTo(gate.port, 'b.test')).status).toBe(200)
@@ -244,7 +248,7 @@ describe('a candidate', () => {
     expect(c?.sallyport['candidate']).toEqual({ decision: 'allowed', policy })
 
     // The candidate's own file is watched too.
-    writeFileSync(candidate, JSON.stringify({ policy: policyFor(['a.test', 'b.test', 'c.test']) }))
+    writeFileSync(candidate, candidateFor(['a.test', 'b.test', 'c.test']))
     await nth(gate, 'gate-reloaded')
     expect((await connectTo(gate.port, 'a.test')).status).toBe(200)
     await until(() => of(gate, 'tunnel-opened').length === 3, 'the third tunnel')
@@ -255,13 +259,46 @@ describe('a candidate', () => {
     expect(failed.message).toContain('policy.candidate')
   })
 
+  test('compares clients and addresses, too', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'sallyport-candidate-'))
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+    const candidate = join(folder, 'next.yaml')
+    const policy = policyFor(['a.test'])
+    const addresses = { allow: ['127.0.0.0/8'] }
+    writeFileSync(candidate, JSON.stringify({ policy, addresses, clients: { allow: ['10.0.0.0/8'] } }))
+    const gate = await serve(configFor([], { policy: { ...policy, candidate } }))
+    const differs = async (count: number): Promise<unknown> =>
+      (await nth(gate, 'tunnel-opened', count)).sallyport['candidate']
+    const hash = expect.stringMatching(/^sha256:/)
+    expect((await connectTo(gate.port, 'a.test')).status).toBe(200)
+    expect(await differs(1)).toEqual({ decision: 'denied', reason: 'client_not_allowed', policy: hash })
+
+    writeFileSync(candidate, JSON.stringify({ policy }))
+    await nth(gate, 'gate-reloaded')
+    expect((await connectTo(gate.port, 'a.test')).status).toBe(200)
+    expect(await differs(2)).toEqual({ decision: 'denied', reason: 'address_prohibited', policy: hash })
+
+    writeFileSync(candidate, JSON.stringify({ policy, addresses }))
+    await nth(gate, 'gate-reloaded', 2)
+    expect((await connectTo(gate.port, 'a.test')).status).toBe(200)
+    expect(await differs(3)).toBeUndefined()
+
+    // And the other way: the address is let through by the candidate alone.
+    writeFileSync(gate.file, gate.textWith({ policy: { ...policy, candidate }, addresses: { allow: [] } }))
+    await nth(gate, 'gate-reloaded', 3)
+    expect((await connectTo(gate.port, 'a.test')).status).toBe(403)
+    const denied = await nth(gate, 'tunnel-denied')
+    expect(denied.event.reason).toBe('address_prohibited')
+    expect(denied.sallyport['candidate']).toEqual({ decision: 'allowed', policy: hash })
+  })
+
   test.each([1, 2])(
     'is counted, and on record from opening to end with `audit.record: denied` (workers: %i)',
     async (workers) => {
       const folder = mkdtempSync(join(tmpdir(), 'sallyport-candidate-'))
       onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
       const [candidate, trail] = [join(folder, 'next.yaml'), join(folder, 'audit.ndjson')]
-      writeFileSync(candidate, JSON.stringify({ policy: policyFor(['b.test', 'c.test']) }))
+      writeFileSync(candidate, candidateFor(['b.test', 'c.test']))
       const config = configFor([], {
         workers,
         policy: policyFor(['a.test', 'b.test'], { candidate }),
