@@ -1,10 +1,11 @@
 /**
- * Notices when files change, however that is done: written in place, replaced by a rename, or swapped by a link some
- * folders up, as Kubernetes does with a ConfigMap. So folders are watched, and contents compared.
+ * Notices when files change, however that is done: written in place, replaced by a rename, or swapped by a link anywhere
+ * on the way, as Kubernetes does with a ConfigMap. So folders are watched, and contents compared.
  */
 import { createHash } from 'node:crypto'
-import { readFileSync, realpathSync, watch, type FSWatcher } from 'node:fs'
+import { readFileSync, watch, type FSWatcher } from 'node:fs'
 import { basename, dirname } from 'node:path'
+import { placesOf } from './places-of.ts'
 
 export interface WatchOptions {
   /** The files; asked again after each change. */
@@ -88,15 +89,6 @@ export class FilesWatcher {
       this.#options.onChange()
     }, SETTLE_MS)
     this.#timer.unref()
-  }
-}
-
-/** Where the file seems to be, and where it is. */
-function placesOf(path: string): readonly string[] {
-  try {
-    return [path, realpathSync(path)]
-  } catch {
-    return [path]
   }
 }
 

@@ -214,6 +214,29 @@ describe('a change of the file is noticed', () => {
     }
   })
 
+  test('a link to a folder is swapped, twice', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'sallyport-releases-'))
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+    const current = join(folder, 'current')
+    const trail = join(folder, 'audit.ndjson')
+    const hosts = ['a.test', 'b.test', 'c.test']
+    for (const [version, host] of hosts.entries()) {
+      mkdirSync(join(folder, `v${version}`, 'etc'), { recursive: true })
+      const text = { ...configFor([host]), listen: '127.0.0.1:0', admin: { listen: null } }
+      const audit = { stdout: false, file: { path: trail } }
+      writeFileSync(join(folder, `v${version}`, 'etc', 'gate.yaml'), JSON.stringify({ ...text, audit }))
+    }
+    symlinkSync('v0', current)
+    const gate = await serve({}, { config: join(current, 'etc', 'gate.yaml'), trail })
+    for (const [version, host] of hosts.entries()) {
+      if (version === 0) continue
+      symlinkSync(`v${version}`, `${current}.new`)
+      renameSync(`${current}.new`, current)
+      expect((await nth(gate, 'gate-reloaded', version)).sallyport['trigger']).toBe('file')
+      expect((await connectTo(gate.port, host)).status).toBe(200)
+    }
+  })
+
   test('a file that says the same, and one that is none of ours, change nothing', async () => {
     const gate = await serve(configFor(['a.test']))
     writeFileSync(`${gate.file}.other`, 'x')
