@@ -20,8 +20,10 @@ export function findFileProblem(config: Config): string | undefined {
   }
 }
 
-/** Their paths: what a reload reads again. */
-export function configuredFiles({ listen, clients, candidate }: Config): readonly string[] {
+/** Their paths. */
+export function configuredFiles({ listen, clients, candidate, admin, audit }: Config): readonly string[] {
   const tls = listen.flatMap((address) => Object.values(address.tls ?? {}))
-  return [clients.passwords, candidate, ...tls].filter((path) => typeof path === 'string')
+  const { ca, cert, key } = audit.syslog ?? {}
+  const named = [clients.passwords, candidate, admin.tokenFile, ...tls, ca, cert, key]
+  return named.filter((path) => typeof path === 'string')
 }

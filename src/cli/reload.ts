@@ -4,7 +4,7 @@ import { compareConfigs, type ConfigChange } from '../config/compare.ts'
 import { formatIssue } from '../config/issue.ts'
 import type { Config } from '../config/load.ts'
 import type { RevokedTunnel } from '../workers/protocol.ts'
-import { findFileProblem } from './configured-files.ts'
+import { configuredFiles, findFileProblem } from './configured-files.ts'
 import type { ReadConfigResult } from './read-config.ts'
 import type { RunningGate } from './running-gate.ts'
 
@@ -47,8 +47,11 @@ export interface ReloaderOptions {
 const MAX_LISTED = 64
 
 export class Reloader {
+  /** {@link files} has others; called before they are read. */
+  onFiles: () => void = () => undefined
   readonly #options: ReloaderOptions
   #current: Config
+  #attempted: Config
   #readMs = Date.now()
   #failure: ReloadFailure | undefined
   #last: Promise<unknown> = Promise.resolve()
@@ -56,11 +59,17 @@ export class Reloader {
   constructor(options: ReloaderOptions) {
     this.#options = options
     this.#current = options.config
+    this.#attempted = options.config
   }
 
   /** What is in force. */
   get config(): Config {
     return this.#current
+  }
+
+  /** What is named by the configuration in force, and by one that was tried and is not: mending its files mends it. */
+  get files(): readonly string[] {
+    return [...new Set([this.#current, this.#attempted].flatMap(configuredFiles))]
   }
 
   /** When it was read, by the wall clock. */
@@ -83,6 +92,8 @@ export class Reloader {
   async #reload(trigger: ReloadTrigger): Promise<ReloadReport> {
     try {
       const read = this.#options.read()
+      this.#attempted = read.kind === 'config' ? read.config : this.#current
+      this.onFiles()
       if (read.kind === 'unreadable') return this.#fail(trigger, [read.message])
       if (read.kind === 'invalid') return this.#fail(trigger, read.issues.map(formatIssue))
       const problem = findFileProblem(read.config)

@@ -7,7 +7,7 @@ import type { PolicyMode } from '../policy/rules.ts'
 import { Trail } from '../admin/trail.ts'
 import { adminServices, openAdmin } from './admin.ts'
 import { scribeOptions } from './assemble.ts'
-import { configuredFiles, findFileProblem } from './configured-files.ts'
+import { findFileProblem } from './configured-files.ts'
 import { createGateFirewall } from './gate-firewall.ts'
 import { formatBanner, formatEndpoint } from './banner.ts'
 import { EXIT, type ExitCode, type Io } from './io.ts'
@@ -200,11 +200,13 @@ function watchConfig(
   reloader: Reloader,
   say: (text: string) => void,
 ): FilesWatcher {
-  return new FilesWatcher({
-    paths: () => [file ?? DEFAULT_CONFIG_FILE, ...configuredFiles(reloader.config)],
+  const watcher = new FilesWatcher({
+    paths: () => [file ?? DEFAULT_CONFIG_FILE, ...reloader.files],
     onChange: () => void reloader.reload('file'),
     onTrouble: (why) => say(`changes of files go unnoticed (${why}); send SIGHUP to reload`),
   })
+  reloader.onFiles = () => watcher.renew()
+  return watcher
 }
 
 /** Notices SIGTERM and SIGINT from now on; the first is `first`, each later one calls `onAgain`. */

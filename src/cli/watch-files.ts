@@ -8,7 +8,7 @@ import { basename, dirname } from 'node:path'
 import { placesOf } from './places-of.ts'
 
 export interface WatchOptions {
-  /** The files; asked again after each change. */
+  /** The files; asked again after each change, and by {@link FilesWatcher.renew}. */
   readonly paths: () => readonly string[]
   readonly onChange: () => void
   /** Watching does not work, and why. Said once. */
@@ -21,28 +21,41 @@ const SETTLE_MS = 200
 export class FilesWatcher {
   readonly #options: WatchOptions
   readonly #watchers = new Map<string, FSWatcher>()
-  #contents: string
+  /** What each file had in it when it was last looked at. */
+  #contents: ReadonlyMap<string, string> = new Map()
   #names: ReadonlySet<string> = new Set()
   #timer: NodeJS.Timeout | undefined
   #troubled = false
+  #closed = false
 
   constructor(options: WatchOptions) {
     this.#options = options
-    this.#watch()
-    this.#contents = digest(options.paths())
+    this.renew()
+  }
+
+  /**
+   * The files are others now. One that is new counts as it is at this moment, so call this before it is read; the others
+   * as they were when a change was last looked for.
+   */
+  renew(): void {
+    if (this.#closed) return
+    const paths = this.#options.paths()
+    this.#watch(paths)
+    this.#contents = new Map(paths.map((path) => [path, this.#contents.get(path) ?? digest(path)]))
   }
 
   close(): void {
+    this.#closed = true
     clearTimeout(this.#timer)
     for (const watcher of this.#watchers.values()) watcher.close()
     this.#watchers.clear()
   }
 
   /** Watches the folders that matter now, and no others. */
-  #watch(): void {
-    const paths = this.#options.paths()
-    this.#names = new Set(paths.flatMap(placesOf).map((place) => basename(place)))
-    const folders = new Set(paths.flatMap(placesOf).map((place) => dirname(place)))
+  #watch(paths: readonly string[]): void {
+    const places = paths.flatMap(placesOf)
+    this.#names = new Set(places.map((place) => basename(place)))
+    const folders = new Set(places.map((place) => dirname(place)))
     for (const [folder, watcher] of this.#watchers) {
       if (folders.has(folder)) continue
       watcher.close()
@@ -82,25 +95,20 @@ export class FilesWatcher {
       this.#timer = undefined
       // A folder that was replaced is another one under the same name.
       for (const [folder, watcher] of this.#watchers) this.#drop(folder, watcher)
-      this.#watch()
-      const contents = digest(this.#options.paths())
-      if (contents === this.#contents) return
-      this.#contents = contents
-      this.#options.onChange()
+      const paths = this.#options.paths()
+      this.#watch(paths)
+      const before = this.#contents
+      this.#contents = new Map(paths.map((path) => [path, digest(path)]))
+      if (paths.some((path) => this.#contents.get(path) !== before.get(path))) this.#options.onChange()
     }, SETTLE_MS)
     this.#timer.unref()
   }
 }
 
-function digest(paths: readonly string[]): string {
-  const hash = createHash('sha256')
-  for (const path of paths) {
-    try {
-      hash.update(readFileSync(path))
-    } catch (error) {
-      hash.update(error instanceof Error ? error.message : String(error))
-    }
-    hash.update('\0')
+function digest(path: string): string {
+  try {
+    return createHash('sha256').update(readFileSync(path)).digest('hex')
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error)
   }
-  return hash.digest('hex')
 }

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { loadConfig, type Config } from '../../src/config/load.ts'
 import { compareConfigs } from '../../src/config/compare.ts'
@@ -235,6 +235,39 @@ describe('a change of the file is noticed', () => {
       expect((await nth(gate, 'gate-reloaded', version)).sallyport['trigger']).toBe('file')
       expect((await connectTo(gate.port, host)).status).toBe(200)
     }
+  })
+
+  test.each([
+    {
+      what: 'a candidate',
+      path: (config: string) => join(dirname(config), 'next.yaml'),
+      naming: (candidate: string) => ({ policy: policyFor(['a.test'], { candidate }) }),
+      good: (host: string) => JSON.stringify({ policy: policyFor([host]) }),
+    },
+    {
+      what: 'passwords, in a folder that is not there either',
+      path: (config: string) => join(dirname(config), 'later', 'still', 'users'),
+      naming: (passwords: string) => ({ clients: { passwords } }),
+      good: (comment: string) => `# ${comment}`,
+    },
+  ])('in a file that a reload has named: $what', async ({ path, naming, good }) => {
+    const gate = await serve(configFor(['a.test']))
+    const file = path(gate.file)
+    // From here on the configuration stays as it is: each next reload is for the sake of that file.
+    writeFileSync(gate.file, gate.textWith(naming(file)))
+    expect((await nth(gate, 'gate-reload-failed')).message).toContain('no such file')
+    mkdirSync(dirname(file), { recursive: true })
+    writeFileSync(`${file}.new`, '{ nonsense')
+    renameSync(`${file}.new`, file)
+    await until(
+      () => of(gate, 'gate-reload-failed').some(({ message }) => /:1(:|$)/.test(message)),
+      'another failure, of what is in the file',
+    )
+    writeFileSync(`${file}.new`, good('b.test'))
+    renameSync(`${file}.new`, file)
+    expect((await nth(gate, 'gate-reloaded')).sallyport['trigger']).toBe('file')
+    writeFileSync(file, good('c.test'))
+    await nth(gate, 'gate-reloaded', 2)
   })
 
   test('a file that says the same, and one that is none of ours, change nothing', async () => {
