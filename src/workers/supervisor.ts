@@ -30,6 +30,8 @@ export interface SupervisorOptions {
   readonly clock: Clock
   /** Milliseconds that workers have to stop in before they are killed. */
   readonly stopTimeoutMs: () => number
+  /** Milliseconds that a worker has for a reload before it is killed and replaced; default: 5 seconds. */
+  readonly reloadTimeoutMs?: number
   readonly say: (text: string) => void
 }
 
@@ -104,11 +106,14 @@ export class Supervisor {
 
   /**
    * Has every worker put in force what `setup` says now; one that is being started reads it anyway. Answers with the
-   * open tunnels that it would refuse. Rejects when a worker could not.
+   * open tunnels that it would refuse. One that does not answer is replaced by one that starts with it. Rejects when a
+   * worker could not, once all have answered: the next may follow.
    */
   async reload(): Promise<RevokedTunnels> {
     const setup = this.#options.setup()
-    return sumRevoked(await Promise.all(this.#places.map(({ worker }) => worker.reload(setup))))
+    const reloads = this.#places.map(({ worker }) => worker.reload(setup))
+    await Promise.allSettled(reloads)
+    return sumRevoked(await Promise.all(reloads))
   }
 
   /** Lets every worker drain; calling again closes at once. */
@@ -136,13 +141,14 @@ export class Supervisor {
   }
 
   #spawn(index: number): WorkerProcess {
-    const { spawn, setup, ledger, acknowledge, admit } = this.#options
+    const { spawn, setup, ledger, acknowledge, admit, reloadTimeoutMs } = this.#options
     return new WorkerProcess(setup(), {
       spawn: () => spawn(index),
       ledger,
       acknowledge,
       admit,
       onRefusing: () => this.#awaitAccepting(),
+      reloadTimeoutMs,
     })
   }
 
@@ -167,7 +173,7 @@ export class Supervisor {
     })
   }
 
-  #recordLoss({ index, worker }: Place, { how, cut, recordCut }: Ending): void {
+  #recordLoss({ index, worker }: Place, { how, why, cut, recordCut }: Ending): void {
     const { audit, state, say } = this.#options
     for (const opened of cut) audit.record({ kind: 'lost', opened })
     const facts = {
@@ -177,7 +183,8 @@ export class Supervisor {
       tunnels: cut.length,
       ...(recordCut && { lost: 1 }),
     }
-    const message = `worker ${index + 1} ended (${how}) with ${cut.length} open tunnels`
+    const ended = why === undefined ? how : `${how}, ${why}`
+    const message = `worker ${index + 1} ended (${ended}) with ${cut.length} open tunnels`
     audit.record({ kind: 'gate', action: 'worker-lost', message, ...state(), facts })
     say(message)
   }

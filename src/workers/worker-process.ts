@@ -22,9 +22,17 @@ export type Ready = Extract<FromWorker, { kind: 'ready' }>
 
 type Reloaded = Extract<FromWorker, { kind: 'reloaded' }>
 
+/**
+ * How long a worker may take over a reload. It takes milliseconds, in the thread that carries the tunnels: one that is not
+ * done by now carries nothing either, and until it has gone there are two policies in force.
+ */
+const RELOAD_TIMEOUT_MS = 5000
+
 export interface Ending {
   /** The signal's name or the exit code. */
   readonly how: string
+  /** Why it was killed, where that was our doing. */
+  readonly why?: string
   /** A line was cut in the middle: a record is lost. */
   readonly recordCut: boolean
   /** Opening lines of the tunnels that ended with the process. */
@@ -41,6 +49,8 @@ export interface WorkerProcessOptions {
   readonly admit?: AdmitElements | undefined
   /** A sink fails, and the worker has been told to open nothing. */
   readonly onRefusing: () => void
+  /** Default: 5 seconds. */
+  readonly reloadTimeoutMs?: number | undefined
 }
 
 export class WorkerProcess {
@@ -56,6 +66,7 @@ export class WorkerProcess {
   #lines = 0
   #listens = false
   #stopped: WorkerTotals | undefined
+  #killedFor: string | undefined
   #onReloaded: (answer: Reloaded) => void = () => undefined
 
   constructor(setup: Setup, options: WorkerProcessOptions) {
@@ -70,6 +81,7 @@ export class WorkerProcess {
       child.once('close', (code, signal) => {
         resolve({
           how: signal ?? `exit code ${code ?? 'unknown'}`,
+          ...(this.#killedFor !== undefined && { why: this.#killedFor }),
           recordCut: this.#splitter.partial,
           cut: this.#tally.takeOpen(),
         })
@@ -123,19 +135,28 @@ export class WorkerProcess {
 
   /**
    * Puts another configuration in force; answers with the tunnels that it would refuse, none where the process ends
-   * meanwhile. Rejects when the worker could not, and goes on as it was.
+   * meanwhile. One that takes too long is killed. Rejects when the worker could not, and goes on as it was.
    */
   async reload(setup: Setup): Promise<RevokedTunnels> {
     const answered = new Promise<Reloaded>((resolve) => {
       this.#onReloaded = resolve
     })
-    // One that is being started takes it when it listens; one that cannot start has nothing to change.
-    await this.ready.catch(() => undefined)
-    this.#tell({ kind: 'reload', setup })
-    const answer = await Promise.race([answered, this.ended])
-    if (!('kind' in answer)) return { count: 0, listed: [] }
-    if (answer.problem !== undefined) throw new Error(answer.problem)
-    return answer.revoked
+    const { reloadTimeoutMs = RELOAD_TIMEOUT_MS } = this.#options
+    const late = setTimeout(() => {
+      this.#killedFor = `it had not taken the new configuration within ${reloadTimeoutMs / 1000} s`
+      this.kill()
+    }, reloadTimeoutMs)
+    try {
+      // One that is being started takes it when it listens; one that cannot start has nothing to change.
+      await this.ready.catch(() => undefined)
+      this.#tell({ kind: 'reload', setup })
+      const answer = await Promise.race([answered, this.ended])
+      if (!('kind' in answer)) return { count: 0, listed: [] }
+      if (answer.problem !== undefined) throw new Error(answer.problem)
+      return answer.revoked
+    } finally {
+      clearTimeout(late)
+    }
   }
 
   /** Nothing when it does not answer in time. */
