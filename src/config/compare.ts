@@ -13,8 +13,8 @@ export interface ConfigChange {
   readonly restart: readonly string[]
 }
 
-/** What a reload puts in force; everything else is there from start to end. */
-const RELOADED: ReadonlySet<string> = new Set<keyof Config>([
+/** What a reload puts in force; everything else is there from start to end. The R of docs/configuration.md says the same. */
+export const RELOADED: ReadonlySet<string> = new Set<keyof Config>([
   'policy',
   'presets',
   'onRevoke',
@@ -23,6 +23,7 @@ const RELOADED: ReadonlySet<string> = new Set<keyof Config>([
   'addresses',
   'dns',
   'limits',
+  'forward',
 ])
 
 /** @param started the configuration that the process started with */

@@ -1,12 +1,21 @@
 /** Reload, candidate, drain delay and passed sockets: the real program, its signals and its files. On both wires. */
 import { spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { loadConfig, type Config } from '../../src/config/load.ts'
-import { compareConfigs } from '../../src/config/compare.ts'
+import { compareConfigs, RELOADED } from '../../src/config/compare.ts'
 import { takeListenFds, withSockets } from '../../src/cli/listen-fds.ts'
 import { readBundledPresets } from '../../src/presets/bundled.ts'
 import { ask } from '../support/admin.ts'
@@ -141,6 +150,24 @@ describe.each([
     const record = await nth(gate, 'gate-reload-failed')
     expect(record.message).toContain('no such file')
     expect((await connectTo(gate.port, 'a.test')).status).toBe(200)
+  })
+
+  test('forward is turned on and off, and waits for no restart', async () => {
+    const gate = await start(configFor(['a.test']))
+    const statusOf = async (): Promise<number> => {
+      const client = await RawClient.connect(gate.port)
+      onTestFinished(() => client.destroy())
+      await client.send(`GET https://a.test:${origin.port}/ HTTP/1.1\r\nHost: a.test:${origin.port}\r\n\r\n`)
+      return (await client.reply()).status
+    }
+    expect(await statusOf()).toBe(405)
+    writeFileSync(gate.file, gate.textWith({ forward: { absoluteForm: 'on' } }))
+    expect((await nth(gate, 'gate-reloaded')).sallyport['restart']).toBeUndefined()
+    // The host is reached, and speaks no TLS.
+    expect(await statusOf()).toBe(502)
+    writeFileSync(gate.file, gate.textWith({}))
+    await nth(gate, 'gate-reloaded', 2)
+    expect(await statusOf()).toBe(405)
   })
 
   test('keys that need a restart are named, and the rest is in force', async () => {
@@ -528,6 +555,20 @@ describe('what a configuration changes', () => {
       clients: ['ci'],
       restart: [],
     })
+  })
+
+  test('the document marks what needs a restart, and nothing else', () => {
+    const markdown = readFileSync(new URL('../../docs/configuration.md', import.meta.url), 'utf8')
+    const rows = [...markdown.matchAll(/^\| `(\w+)(?:\.\w+)?`( \*\*R\*\*)? *\|/gm)].map(
+      ([, key = '', mark]) => ({
+        key,
+        restart: mark !== undefined,
+      }),
+    )
+    // What a listener is made of has no mark of its own.
+    const keys = rows.filter(({ key }) => !['tls', 'proxyProtocol'].includes(key))
+    expect(keys.length).toBeGreaterThan(40)
+    expect(keys).toEqual(keys.map(({ key }) => ({ key, restart: !RELOADED.has(key) })))
   })
 
   test('a key that waits for a restart is named until it is as it was at the start', () => {
