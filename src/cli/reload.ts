@@ -107,7 +107,7 @@ export class Reloader {
         ok: true,
         policy: read.config.policy.hash,
         previous: before.policy.hash,
-        ...compareConfigs(before, read.config, this.#options.config),
+        ...compareConfigs(before, read.config, this.#options.config, this.#readMs),
         revoked: { count, action, tunnels: listed },
       })
     } catch (error) {
@@ -116,7 +116,7 @@ export class Reloader {
   }
 
   #succeed(trigger: ReloadTrigger, report: ReloadSuccess): ReloadReport {
-    const { policy, previous, added, removed, clients, restart, revoked } = report
+    const { policy, previous, added, removed, changed, clients, restart, revoked } = report
     this.#failure = undefined
     const message = formatSuccess(report)
     this.#options.audit.record({
@@ -130,7 +130,8 @@ export class Reloader {
         previous,
         added: added.slice(0, MAX_LISTED),
         removed: removed.slice(0, MAX_LISTED),
-        ...(clients.length > 0 && { clients }),
+        ...(changed.length > 0 && { changed: changed.slice(0, MAX_LISTED) }),
+        ...(clients.length > 0 && { clients: clients.slice(0, MAX_LISTED) }),
         ...(restart.length > 0 && { restart }),
         revoked,
       },
@@ -157,10 +158,13 @@ export class Reloader {
   }
 }
 
-function formatSuccess({ policy, previous, added, removed, restart, revoked }: ReloadSuccess): string {
+function formatSuccess(report: ReloadSuccess): string {
+  const { policy, previous, added, removed, changed, clients, restart, revoked } = report
   const changes = [
     ...(added.length > 0 ? [`added ${sample(added)}`] : []),
     ...(removed.length > 0 ? [`removed ${sample(removed)}`] : []),
+    ...(changed.length > 0 ? [sample(changed, ', ')] : []),
+    ...(clients.length > 0 ? [`changed for clients ${sample(clients)}`] : []),
     ...(revoked.count > 0 ? [`${revoked.count} open tunnels it would refuse ${revoked.action}`] : []),
     ...(restart.length > 0 ? [`needs a restart for ${restart.join(', ')}`] : []),
   ]
@@ -168,7 +172,8 @@ function formatSuccess({ policy, previous, added, removed, restart, revoked }: R
   return changes.length > 0 ? `${what}: ${changes.join('; ')}` : what
 }
 
-function sample(rules: readonly string[]): string {
-  const more = rules.length - 3
-  return more > 0 ? `${rules.slice(0, 3).join(' ')} and ${more} more` : rules.join(' ')
+function sample(texts: readonly string[], between = ' '): string {
+  const more = texts.length - 3
+  const first = texts.slice(0, 3).join(between)
+  return more > 0 ? `${first} and ${more} more` : first
 }

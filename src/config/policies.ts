@@ -1,7 +1,6 @@
 /** The policies of a configuration: the common one, and those of clients. Pure. */
 import type { ClientRule } from '../policy/clients.ts'
-import { coversPattern } from '../policy/host-pattern.ts'
-import { compilePolicy, isExpired, ruleName, type Policy, type Rule } from '../policy/rules.ts'
+import { compilePolicy, coversRule, isExpired, ruleName, type Policy, type Rule } from '../policy/rules.ts'
 import { hostsElsewhere, presetRules, type Preset } from '../presets/preset.ts'
 import { formatPath, type Path } from './locate.ts'
 import type { Settings } from './schema.ts'
@@ -137,11 +136,7 @@ export function buildClientRules(
 }
 
 function deniesAll(denying: Rule, allowing: Rule): boolean {
-  if (denying.expires !== undefined) return false
-  return (
-    (denying.port === undefined || denying.port === allowing.port) &&
-    coversPattern(denying.host, allowing.host)
-  )
+  return denying.expires === undefined && coversRule(denying, allowing)
 }
 
 type WrittenRule = Settings['policy']['allow'][number] | Settings['policy']['deny'][number]

@@ -3,7 +3,7 @@
  * on every audit record.
  */
 import { createHash } from 'node:crypto'
-import { formatHostPattern, type HostPattern } from './host-pattern.ts'
+import { coversPattern, formatHostPattern, type HostPattern } from './host-pattern.ts'
 
 /** Whether the ClientHello must name the CONNECT host. */
 export type SniCheck = 'require' | 'off'
@@ -79,6 +79,11 @@ export function compilePolicy(source: PolicySource): Policy {
 export function ruleName(rule: Rule): string {
   const host = formatHostPattern(rule.host)
   return rule.port === undefined ? host : `${host}:${rule.port}`
+}
+
+/** Whether `outer` names everything that `inner` names. */
+export function coversRule(outer: Rule, inner: Rule): boolean {
+  return (outer.port === undefined || outer.port === inner.port) && coversPattern(outer.host, inner.host)
 }
 
 /** Whether what a rule allows is checked for its server name; `undefined`: no rule, as in mode report. */

@@ -156,7 +156,7 @@ async function gateLines(): Promise<readonly string[]> {
   const tunnel = await lab.tunnel(gate)
 
   const written: Record<string, unknown> = JSON.parse(readFileSync(config, 'utf8'))
-  const other = { presets: [], allow: [{ host: 'other.example', port: 443 }] }
+  const other = { presets: [], allow: [{ host: 'other.example', port: 443 }], deny: [{ host: 'x.example' }] }
   const clients = { rules: [{ name: 'ci', from: ['10.1.0.0/16'] }] }
   writeFileSync(config, JSON.stringify({ ...written, policy: other, clients, workers: 3 }))
   gate.child.kill('SIGHUP')

@@ -115,10 +115,14 @@ describe.each([
     writeFileSync(gate.file, gate.textWith({ policy: policyFor(['b.test'], { onRevoke: 'close' }) }))
     gate.child.kill('SIGHUP')
     expect(await lost.client.ended()).toMatch(/fin|reset/)
-    expect((await nth(gate, 'gate-reloaded')).sallyport['revoked']).toMatchObject({
-      count: 1,
-      action: 'closed',
+    const { sallyport, message } = await nth(gate, 'gate-reloaded')
+    expect(sallyport).toMatchObject({
+      changed: ['policy.onRevoke: keep -> close'],
+      revoked: { count: 1, action: 'closed' },
     })
+    expect(message).toBe(
+      `reloaded: removed a.test:${origin.port}; policy.onRevoke: keep -> close; 1 open tunnels it would refuse closed`,
+    )
     expect((await nth(gate, 'tunnel-closed')).event.reason).toBe('policy_revoked')
     expect(await echoes(kept.client, 'untouched')).toBe(true)
   })
@@ -539,22 +543,91 @@ describe('passed sockets', () => {
 })
 
 describe('what a configuration changes', () => {
+  const TODAY = Date.parse('2026-11-23T12:00:00Z')
   const config = (text: string): Config => {
     const result = loadConfig({ text, name: 'test', presets: readBundledPresets(), nowMs: 0 })
     if (!result.ok) throw new Error(JSON.stringify(result.issues))
     return result.config
   }
 
+  const change = (before: string, after: string) => {
+    const was = config(before)
+    return compareConfigs(was, config(after), was, TODAY)
+  }
+  const nothing = { added: [], removed: [], changed: [], clients: [], restart: [] }
+
   test('hosts of clients count, and clients with another policy are named', () => {
     const rules = (host: string): string =>
       `{ clients: { rules: [{ name: ci, from: [10.0.0.0/8], policy: { allow: [{ host: ${host} }] } }] } }`
-    const [before, after] = [config(rules('x.example.com')), config(rules('y.example.com'))]
-    expect(compareConfigs(before, after, before)).toEqual({
+    expect(change(rules('x.example.com'), rules('y.example.com'))).toEqual({
+      ...nothing,
       added: ['y.example.com:443'],
       removed: ['x.example.com:443'],
       clients: ['ci'],
-      restart: [],
     })
+  })
+
+  test.each([
+    ['no rule', '', []],
+    ['a deny rule takes back', '{ host: enforce.dev }', ['enforce.dev:443']],
+    [
+      'one for all subdomains, too',
+      "{ host: '*.enforce.dev', port: 443 }",
+      ['console-api.enforce.dev:443', 'dl.enforce.dev:443', 'issuer.enforce.dev:443'],
+    ],
+    [
+      'one that is in force until some day',
+      '{ host: enforce.dev, expires: 2027-01-31 }',
+      ['enforce.dev:443'],
+    ],
+    ['one that has expired does not', '{ host: enforce.dev, expires: 2020-01-31 }', []],
+    ['nor one for another port', '{ host: enforce.dev, port: 80 }', []],
+  ])('what may be reached: %s', (_name, deny, gone) => {
+    const [before, after] = ['wire: auto', `{ policy: { deny: [${deny}] } }`]
+    expect(change(before, after)).toMatchObject({ added: [], removed: gone })
+    expect(change(after, before)).toMatchObject({ added: gone, removed: [] })
+  })
+
+  test.each([
+    ['{ policy: { mode: report } }', ['policy.mode: enforce -> report']],
+    ['{ policy: { sni: off } }', ['policy.sni: require -> off']],
+    ['{ policy: { ipLiterals: verify-sni } }', ['policy.ipLiterals: deny -> verify-sni']],
+    ['{ policy: { onRevoke: close } }', ['policy.onRevoke: keep -> close']],
+    ['{ policy: { candidate: next.yaml } }', ['policy.candidate: null -> next.yaml']],
+    ['{ policy: { deny: [{ host: cgr.dv }] } }', ['policy.deny: +cgr.dv']],
+    [
+      '{ policy: { allow: [{ host: cgr.dev, sni: off, owner: a, reason: b, expires: 2027-01-31 }] } }',
+      ['policy.allow: +cgr.dev:443 sni off until 2027-01-31'],
+    ],
+    [
+      '{ clients: { allow: [127.0.0.0/8, 10.0.0.0/8] } }',
+      ['clients.allow: +10.0.0.0/8', 'clients.allow: -::1/128'],
+    ],
+    [
+      '{ clients: { others: deny, rules: [{ name: a, from: [::1/128] }] } }',
+      ['clients.others: policy -> deny'],
+    ],
+    ['{ clients: { passwords: users } }', ['clients.passwords: null -> users']],
+    ['{ clients: { maxTunnelsPerClient: 2 } }', ['clients.maxTunnelsPerClient: 1024 -> 2']],
+    ['{ addresses: { allow: [10.0.0.0/8] } }', ['addresses.allow: +10.0.0.0/8']],
+    ['{ forward: { absoluteForm: on } }', ['forward.absoluteForm: off -> on']],
+    ['{ dns: { hosts: { cgr.dev: [203.0.113.7] } } }', ['dns']],
+    ['{ limits: { idleTimeout: 1m } }', ['limits']],
+  ])('settings are named, with what became of them: %s', (after, changed) => {
+    expect(change('{ wire: auto }', after)).toMatchObject({ ...nothing, changed, clients: expect.any(Array) })
+  })
+
+  test('so are those of the policies of clients, and who these clients are', () => {
+    const rules = (from: string, policy: string): string =>
+      `{ clients: { rules: [{ name: ci, from: [${from}], policy: { ${policy} } }, { name: same, users: any }], passwords: x } }`
+    const before = rules('10.0.0.0/8', '')
+    expect(change(before, rules('10.0.0.0/8', 'mode: report, deny: [{ host: enforce.dev }]'))).toEqual({
+      ...nothing,
+      changed: ['clients.ci.mode: enforce -> report', 'clients.ci.deny: +enforce.dev'],
+      clients: ['ci'],
+    })
+    expect(change(before, rules('10.0.0.0/7', ''))).toEqual({ ...nothing, clients: ['ci'] })
+    expect(change(before, before)).toEqual(nothing)
   })
 
   test('the document marks what needs a restart, and nothing else', () => {
@@ -573,8 +646,8 @@ describe('what a configuration changes', () => {
 
   test('a key that waits for a restart is named until it is as it was at the start', () => {
     const [one, two] = [config('wire: portable'), config('wire: auto')]
-    expect(compareConfigs(one, two, one).restart).toEqual(['wire'])
-    expect(compareConfigs(two, two, one).restart).toEqual(['wire'])
-    expect(compareConfigs(two, one, one).restart).toEqual([])
+    expect(compareConfigs(one, two, one, TODAY).restart).toEqual(['wire'])
+    expect(compareConfigs(two, two, one, TODAY).restart).toEqual(['wire'])
+    expect(compareConfigs(two, one, one, TODAY).restart).toEqual([])
   })
 })
