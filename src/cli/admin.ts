@@ -6,7 +6,7 @@ import { systemClock } from '../clock.ts'
 import type { Config } from '../config/load.ts'
 import { formatListenAddress } from '../config/units.ts'
 import { explainTarget } from '../policy/explain.ts'
-import { readAdminToken } from './client-files.ts'
+import type { AdminToken } from './admin-token.ts'
 import { findClient } from './find-client.ts'
 import type { RunningGate } from './running-gate.ts'
 import { readVersion } from './version.ts'
@@ -17,6 +17,7 @@ export interface AdminOptions extends Pick<
 > {
   readonly gate: RunningGate
   readonly journal: Journal
+  readonly token: AdminToken
 }
 
 /**
@@ -48,7 +49,7 @@ export async function openAdmin(
 }
 
 /** What the admin listener of a running gate works with. */
-export function adminServices({ gate, journal, ...rest }: AdminOptions): AdminServices {
+export function adminServices({ gate, journal, token, ...rest }: AdminOptions): AdminServices {
   const { admin } = rest.config()
   return {
     ...rest,
@@ -59,7 +60,9 @@ export function adminServices({ gate, journal, ...rest }: AdminOptions): AdminSe
     version: readVersion(),
     startedMs: Date.now(),
     explain: (target, client) => explainTo(rest.config(), target, client),
-    token: readAdminToken(rest.config()),
+    get token() {
+      return token.current
+    },
     hosts: admin.hosts,
   }
 }

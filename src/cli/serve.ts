@@ -6,6 +6,7 @@ import { createJournal } from '../audit/journal.ts'
 import type { PolicyMode } from '../policy/rules.ts'
 import { Trail } from '../admin/trail.ts'
 import { adminServices, openAdmin } from './admin.ts'
+import { AdminToken } from './admin-token.ts'
 import { scribeOptions } from './assemble.ts'
 import { findFileProblem } from './configured-files.ts'
 import { createGateFirewall } from './gate-firewall.ts'
@@ -106,10 +107,11 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
     await journal.ledger.flush(FLUSH_TIMEOUT_MS)
     return EXIT.usage
   }
+  const token = new AdminToken(config)
   reloader = new Reloader({
     config: read.config,
     read: () => readConfig(file, overrides),
-    gate: filter?.around(gate) ?? gate,
+    gate: token.around(filter?.around(gate) ?? gate),
     audit: journal,
     say,
   })
@@ -122,6 +124,7 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
       configFile: read.file,
       gate,
       journal,
+      token,
       trail: lately,
       draining: () => draining,
       reloaded: () => current,

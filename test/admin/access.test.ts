@@ -1,5 +1,8 @@
 /** Who may ask the admin listener, and what everybody else gets. With the real program. */
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { expect, onTestFinished, test } from 'vitest'
 import { ask, codeOf, serveWithAdmin, TOKEN, withToken } from '../support/admin.ts'
@@ -95,6 +98,38 @@ test('nothing is changed without a token', async () => {
     event: { action: 'gate-reloaded' },
     sallyport: { trigger: 'admin' },
   })
+})
+
+test('the file of the token is read again when it changes, and the former one is good no more', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'sallyport-token-'))
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+  const tokenFile = join(folder, 'token')
+  writeFileSync(tokenFile, `${TOKEN}\n`)
+  const gate = await serveWithAdmin({}, { tokenFile })
+  const statusWith = async (token: string): Promise<number> =>
+    (await ask(gate.admin, '/api/status', { headers: { Authorization: `Bearer ${token}` } })).status
+  const has = (action: string): Promise<void> =>
+    until(() => gate.records().some(({ event }) => event.action === action), action)
+  expect(await statusWith(TOKEN)).toBe(200)
+
+  const put = (text: string): void => {
+    writeFileSync(`${tokenFile}.new`, text)
+    renameSync(`${tokenFile}.new`, tokenFile)
+  }
+  put('short')
+  await has('gate-reload-failed')
+  expect(await statusWith(TOKEN)).toBe(200)
+  put(`${TOKEN}-the-next\n`)
+  await has('gate-reloaded')
+  expect(await statusWith(TOKEN)).toBe(401)
+  expect(await statusWith(`${TOKEN}-the-next`)).toBe(200)
+
+  // Another file, or none, is none of the listener that is there: it would be open to everybody.
+  writeFileSync(gate.file, gate.textWith({ admin: { listen: '127.0.0.1:0' } }))
+  await until(() => gate.records().at(-1)?.sallyport['restart'] !== undefined, 'the next reload')
+  expect(gate.records().at(-1)?.sallyport['restart']).toEqual(['admin'])
+  expect(await statusWith('')).toBe(401)
+  expect(await statusWith(`${TOKEN}-the-next`)).toBe(200)
 })
 
 test('bad requests get a clear error, no effect, and leave it standing', async () => {
