@@ -445,6 +445,9 @@ describe('limits.drainDelay', () => {
 })
 
 describe.skipIf(process.platform !== 'linux')('sockets of a service manager', () => {
+  /** Far more than come while the gate runs and restarts. */
+  const MAX_CLIENTS = 400
+
   /** Holds a listening socket, as systemd does, and runs the program with it, again and again. */
   async function activate(file: string) {
     const server = createServer()
@@ -515,6 +518,61 @@ describe.skipIf(process.platform !== 'linux')('sockets of a service manager', ()
     expect(after.status).toBe(200)
     expect(await echoes(after.client, 'open again')).toBe(true)
   })
+
+  test.each([
+    ['portable', 1],
+    ['kernel', 1],
+    ['kernel', 2],
+  ] as const)(
+    'nor one of a client that comes all the while (%s, %i workers)',
+    async (wire, workers) => {
+      const folder = mkdtempSync(join(tmpdir(), 'sallyport-fds-'))
+      onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+      const file = join(folder, 'config.yaml')
+      const more = { wire, workers, audit: { stdout: true }, admin: { listen: null } }
+      writeFileSync(file, JSON.stringify({ ...configFor(['a.test']), ...more }))
+      const manager = await activate(file)
+      const starts = (): number => manager.out().split('"action":"gate-started"').length - 1
+      manager.run()
+      await until(() => starts() === 1, 'the start on record')
+
+      /** What became of each; a client is one after the other, without a pause. Some of them, so that the end hits one. */
+      const outcomes: string[] = []
+      const enough = new AbortController()
+      const comeAndGo = async (): Promise<void> => {
+        while (!enough.signal.aborted && outcomes.length < MAX_CLIENTS) {
+          try {
+            const client = await RawClient.connect(manager.port)
+            await client.send(connectRequest(`a.test:${origin.port}`))
+            const { statusLine, status } = await client.reply()
+            const works = status === 200 && (await echoes(client, 'x'))
+            outcomes.push(works ? 'works' : statusLine)
+            client.destroy()
+          } catch (error) {
+            outcomes.push(String(error))
+          }
+        }
+      }
+      const moreClients = async (): Promise<void> => {
+        const enoughClients = Math.min(outcomes.length + 20, MAX_CLIENTS)
+        await until(() => outcomes.length >= enoughClients, 'more clients')
+      }
+      const coming = Promise.all(Array.from({ length: 4 }, comeAndGo))
+      // Whether an end hits a client is luck; that three miss four of them is rare.
+      for (let restart = 1; restart <= 3; restart += 1) {
+        await moreClients()
+        process.kill(manager.pids()[restart - 1] ?? 0, 'SIGTERM')
+        await until(() => manager.endings().length === restart, 'the end')
+        manager.run()
+        await until(() => starts() === restart + 1, 'the next start on record')
+      }
+      await moreClients()
+      enough.abort()
+      await coming
+      expect(outcomes.filter((outcome) => outcome !== 'works')).toEqual([])
+    },
+    60_000,
+  )
 })
 
 describe('passed sockets', () => {
