@@ -1,6 +1,8 @@
 /** The dashboard in a real Chromium, before a real gate, with denials made by curl. */
 import { execFile } from 'node:child_process'
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -8,6 +10,7 @@ import { z } from 'zod'
 import { ROOT } from '../cli/run.ts'
 import { serveWithAdmin, TOKEN, type AdminGate } from '../support/admin.ts'
 import { chromium, Page } from '../support/chromium.ts'
+import { within } from '../support/deadline.ts'
 import { addresses, NODATA } from '../support/dns-scripts.ts'
 import { DnsServer } from '../support/dns-server.ts'
 import { connectRequest } from '../support/lab.ts'
@@ -44,6 +47,41 @@ describe.runIf(missing === '')(`the dashboard${missing && ` (skipped: ${missing}
     // The near miss is marked where it misses.
     expect(await page.evaluate(`document.querySelector('#denials .hint mark').textContent`)).toBe('e')
     expect(page.complaints).toEqual([])
+  })
+
+  test('shows denials also where no stream is to be had, says so, and follows once there is', async () => {
+    const gate = await serveWithAdmin()
+    const streams = await Promise.all(Array.from({ length: 32 }, () => holdStream(gate.admin)))
+    for (const target of ['cgr.dv', 'github.com']) await curl(gate, target)
+    const page = await Page.open()
+    await page.go(`http://127.0.0.1:${gate.admin}/`)
+    const rows = `[...document.querySelectorAll('#denials tr')].length`
+    const lag = `document.querySelector('#lag').textContent`
+    await page.until(`${rows} === 2`, 'the denials')
+    await page.until(`${lag}.includes('32 streams are open')`, 'why they are not live')
+    expect(await page.evaluate(`document.querySelector('#no-denials').hidden`)).toBe(true)
+    // What is new is asked for.
+    await curl(gate, 'example.com')
+    await page.until(`${rows} === 3`, 'the next denial')
+
+    for (const stream of streams) stream.destroy()
+    await page.until(`${lag} === ''`, 'a stream')
+    await curl(gate, 'example.org')
+    await page.until(`${rows} === 4`, 'the denial that comes by it')
+  })
+
+  test('claims nothing before there is an answer', async () => {
+    const page = readFileSync(join(ROOT, 'src/admin/page/index.html'), 'utf8')
+    for (const id of ['no-denials', 'no-dns', 'no-tunnels'])
+      expect(page).toContain(`<p id="${id}" class="quiet empty">loading…</p>`)
+    const gate = await serveWithAdmin()
+    const dashboard = await Page.open()
+    await dashboard.go(`http://127.0.0.1:${gate.admin}/`)
+    const said = `[...document.querySelectorAll('.empty')].map((one) => one.textContent).join(' ')`
+    await dashboard.until(
+      `${said} === 'Nothing has been denied. No answer is in the cache. No tunnel is open.'`,
+      'what the gate says',
+    )
   })
 
   test('asks for the token, and does with it what it did without', async () => {
@@ -217,6 +255,16 @@ function openGallery(dns: DnsServer): Promise<AdminGate> {
       sni: 'off',
     },
   }))
+}
+
+/** A place for a stream, taken by somebody else. */
+async function holdStream(port: number): Promise<Socket> {
+  const socket = connect({ port, host: '127.0.0.1' })
+  onTestFinished(() => void socket.destroy())
+  socket.on('error', () => undefined)
+  socket.write('GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n')
+  await within(once(socket, 'data'), 'a stream')
+  return socket
 }
 
 async function carry(gate: AdminGate, host: string, bytes: number): Promise<void> {

@@ -13,6 +13,8 @@ const $ = (id) => document.getElementById(id)
 const state = {
   token: sessionStorage.getItem('token'),
   paused: false,
+  /** Whether denials come as they happen; while they do not, they are asked for. */
+  live: false,
   denials: [],
   dns: [],
   dnsAt: 0,
@@ -162,12 +164,11 @@ function alarm(text) {
 const DENIAL_LABELS = ['Time', 'Target', 'Why', 'Client', 'Id']
 
 function addDenial(record) {
-  if (state.denials.some(({ event }) => event.sequence === record.event.sequence)) return
+  if (state.denials.some((known) => isSame(known, record))) return
   state.denials.unshift(record)
   state.denials.length = Math.min(state.denials.length, KEPT_DENIALS)
   if (state.paused) {
-    state.news += 1
-    $('news').textContent = `${state.news} new while paused`
+    countNews(1)
     return
   }
   $('denials').prepend(denialRow(record))
@@ -176,10 +177,37 @@ function addDenial(record) {
   $('news').textContent = `last: ${record.message}`
 }
 
-function showDenials(records) {
-  state.denials = [...records]
-  $('denials').replaceChildren(...records.map(denialRow))
-  $('no-denials').hidden = records.length > 0
+/** The whole list, newest first. */
+function takeDenials(records) {
+  const [newest] = state.denials
+  const at = records.findIndex((record) => newest !== undefined && isSame(record, newest))
+  state.denials = records
+  $('no-denials').textContent = 'Nothing has been denied.'
+  if (state.paused) countNews(at === -1 ? records.length : at)
+  // Where nothing is new the rows stay, with what somebody selects in them.
+  else if (at !== 0) showDenials()
+}
+
+function showDenials() {
+  $('denials').replaceChildren(...state.denials.map(denialRow))
+  $('no-denials').hidden = state.denials.length > 0
+}
+
+/** By the time too: after a restart the numbers begin again. */
+function isSame(one, other) {
+  return one.event.sequence === other.event.sequence && one['@timestamp'] === other['@timestamp']
+}
+
+function countNews(count) {
+  state.news += count
+  if (state.news > 0) $('news').textContent = `${state.news} new while paused`
+}
+
+/** @param why denials do not come as they happen; empty when they do */
+function showLag(why) {
+  const text = why === '' ? '' : `Not live, asked for every ${POLL_MS / 1000} s instead: ${why}`
+  // A status is read aloud whenever it is written.
+  if ($('lag').textContent !== text) $('lag').textContent = text
 }
 
 function denialRow(record) {
@@ -251,7 +279,7 @@ $('pause').addEventListener('click', () => {
   $('pause').textContent = state.paused ? 'Go on' : 'Pause'
   state.news = 0
   $('news').textContent = state.paused ? 'paused' : ''
-  if (!state.paused) showDenials(state.denials)
+  if (!state.paused) showDenials()
 })
 
 // --- tunnels, DNS, policy -----------------------------------------------------------------------
@@ -288,6 +316,7 @@ function takeDns({ answers, static: fixed }) {
   state.dns = answers.toSorted((a, b) => a.name.localeCompare(b.name) || a.type.localeCompare(b.type))
   state.fixed = Object.entries(fixed)
   state.dnsAt = performance.now()
+  $('no-dns').textContent = 'No answer is in the cache.'
   showDns()
 }
 
@@ -430,19 +459,23 @@ $('explain').addEventListener('submit', (event) => {
 
 // --- keeping up ---------------------------------------------------------------------------------
 
+const askForDenials = async () => (await askJson(`api/denials?limit=${KEPT_DENIALS}`)).denials
 const refreshPolicy = async () => showPolicy(await askJson('api/policy'))
 
 async function refresh() {
   if (document.hidden || !$('login').hidden) return
   try {
-    const [status, tunnels, dns] = await Promise.all([
+    const [status, tunnels, dns, denials] = await Promise.all([
       askJson('api/status'),
       askJson('api/tunnels?limit=100'),
       askJson('api/dns'),
+      state.live ? undefined : askForDenials(),
     ])
     showStatus(status)
     showTunnels(tunnels)
     takeDns(dns)
+    // A stream that has begun meanwhile knows more.
+    if (denials && !state.live) takeDenials(denials)
   } catch (error) {
     $('state').textContent = 'no answer'
     $('state').className = 'badge bad'
@@ -454,16 +487,24 @@ async function refresh() {
 async function follow() {
   const response = await ask(`api/events?actions=${ACTIONS}`)
   if (!response.ok) throw new Error((await response.json()).error)
-  // What came before the stream; what comes with it is known by its number.
-  showDenials((await askJson(`api/denials?limit=${KEPT_DENIALS}`)).denials)
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
-  let rest = ''
-  for (;;) {
-    const { value, done } = await reader.read()
-    if (done) return
-    const blocks = (rest + value).split('\n\n')
-    rest = blocks.pop()
-    for (const block of blocks) takeEvent(block)
+  state.live = true
+  try {
+    // What came before the stream; what comes with it is known by its number.
+    takeDenials(await askForDenials())
+    showLag('')
+    let rest = ''
+    for (;;) {
+      const { value, done } = await reader.read()
+      if (done) return
+      const blocks = (rest + value).split('\n\n')
+      rest = blocks.pop()
+      for (const block of blocks) takeEvent(block)
+    }
+  } finally {
+    state.live = false
+    // One that failed on the way would keep its place.
+    await reader.cancel().catch(() => undefined)
   }
 }
 
@@ -491,8 +532,8 @@ async function keepFollowing() {
   while (state.token !== null || $('login').hidden) {
     try {
       await follow()
-    } catch {
-      // `refresh` says so; here it is only tried again.
+    } catch (error) {
+      showLag(error.message)
     }
     await new Promise((resolve) => setTimeout(resolve, POLL_MS))
   }
