@@ -17,6 +17,7 @@ export function describeStatus(
   return {
     version,
     startedAt: new Date(startedMs).toISOString(),
+    configuredAt: new Date(services.reloaded().readMs).toISOString(),
     now: new Date(clock.wallMs()).toISOString(),
     ready: isReady(checks),
     checks,

@@ -70,6 +70,26 @@ describe.runIf(missing === '')(`the dashboard${missing && ` (skipped: ${missing}
     await page.until(`${rows} === 4`, 'the denial that comes by it')
   })
 
+  test('shows the policy in force after a reload and after a restart', async () => {
+    const gate = await serveWithAdmin()
+    const page = await Page.open()
+    await page.go(`http://127.0.0.1:${gate.admin}/`)
+    const rules = `document.querySelector('#rules').innerText`
+    await page.until(`${rules}.includes('cgr.dev:${gate.origin}')`, 'the policy')
+
+    const allowing = (host: string) => ({ policy: { presets: [], allow: [{ host }] } })
+    const admin = { listen: `127.0.0.1:${gate.admin}` }
+    writeFileSync(gate.file, gate.textWith(allowing('after-reload.example')))
+    gate.child.kill('SIGHUP')
+    await page.until(`${rules}.includes('after-reload.example')`, 'the policy after the reload')
+
+    gate.child.kill('SIGKILL')
+    await gate.end()
+    await serveWithAdmin(allowing('after-restart.example'), admin)
+    await page.until(`${rules}.includes('after-restart.example')`, 'the policy after the restart')
+    expect(await page.evaluate(`${rules}.includes('after-reload.example')`)).toBe(false)
+  })
+
   test('claims nothing before there is an answer', async () => {
     const page = readFileSync(join(ROOT, 'src/admin/page/index.html'), 'utf8')
     for (const id of ['no-denials', 'no-dns', 'no-tunnels'])

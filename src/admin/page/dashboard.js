@@ -6,8 +6,7 @@
 const POLL_MS = 2000
 const KEPT_DENIALS = 200
 const SOON_DAYS = 14
-const ACTIONS =
-  'tunnel-denied,tunnel-failed,tunnel-opened,request-forwarded,denials-folded,gate-reloaded,gate-reload-failed,worker-lost,audit-recovered'
+const ACTIONS = 'tunnel-denied,tunnel-failed,tunnel-opened,request-forwarded,denials-folded'
 
 const $ = (id) => document.getElementById(id)
 const state = {
@@ -56,7 +55,7 @@ $('login').addEventListener('submit', (event) => {
   $('token').value = ''
   $('login').hidden = true
   $('main').hidden = false
-  void start()
+  start()
 })
 
 // --- making elements ----------------------------------------------------------------------------
@@ -416,7 +415,7 @@ async function reload() {
   try {
     const report = await askJson('api/reload', { method: 'POST' })
     $('policy-facts').textContent = report.ok ? 'reloaded' : `not reloaded: ${report.issues[0]}`
-    if (report.ok) await refreshPolicy()
+    if (report.ok) showPolicy(await askJson('api/policy'))
   } catch (error) {
     $('policy-facts').textContent = error.message
   }
@@ -460,7 +459,6 @@ $('explain').addEventListener('submit', (event) => {
 // --- keeping up ---------------------------------------------------------------------------------
 
 const askForDenials = async () => (await askJson(`api/denials?limit=${KEPT_DENIALS}`)).denials
-const refreshPolicy = async () => showPolicy(await askJson('api/policy'))
 
 async function refresh() {
   if (document.hidden || !$('login').hidden) return
@@ -476,6 +474,11 @@ async function refresh() {
     takeDns(dns)
     // A stream that has begun meanwhile knows more.
     if (denials && !state.live) takeDenials(denials)
+    // Another one since a reload, or since the gate is another process.
+    if (state.configuredAt !== status.configuredAt) {
+      showPolicy(await askJson('api/policy'))
+      state.configuredAt = status.configuredAt
+    }
   } catch (error) {
     $('state').textContent = 'no answer'
     $('state').className = 'badge bad'
@@ -518,7 +521,6 @@ function takeEvent(block) {
   if (name === undefined || data === undefined) return
   const record = JSON.parse(data)
   if (name === 'skipped') $('news').textContent = `${record.count} more, too many to show`
-  else if (name === 'gate-reloaded') void refreshPolicy()
   else if (['tunnel-denied', 'tunnel-failed', 'denials-folded'].includes(name)) addDenial(record)
   else if (['tunnel-opened', 'request-forwarded'].includes(name) && record.sallyport.would_deny)
     addDenial(record)
@@ -540,13 +542,12 @@ async function keepFollowing() {
   following = false
 }
 
-async function start() {
+function start() {
   void keepFollowing()
-  await refresh()
-  if ($('login').hidden) await refreshPolicy().catch(() => undefined)
+  void refresh()
 }
 
 setInterval(() => void refresh(), POLL_MS)
 setInterval(showDns, 1000)
 document.addEventListener('visibilitychange', () => void refresh())
-void start()
+start()
