@@ -1,23 +1,29 @@
 /**
  * The admin listener: node:http with small limits. It shares a thread with the tunnels, so what it may take is bounded:
- * so many connections, so many answers a second; who asks for more waits.
+ * so many connections, so many answers a second; who asks for more waits. Probes get through all the same: who makes them
+ * fail has the gate restarted.
  */
 import { createServer, STATUS_CODES, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { ListenAddress } from '../config/units.ts'
 import type { Endpoint } from '../wire/types.ts'
 import { checkOrigin, checkToken } from './access.ts'
 import { EventStreams } from './event-stream.ts'
-import { Pace } from './pace.ts'
+import { Pace, PaceByAddress } from './pace.ts'
+import { Places } from './places.ts'
 import { COMMON_HEADERS, problem, type Reply } from './reply.ts'
 import { ROUTES } from './routes.ts'
 import type { AdminServices } from './services.ts'
 
 const MAX_CONNECTIONS = 128
 const MAX_URL = 2048
-/** Answers a second; probes have a measure of their own, so that nobody's questions make the gate look dead. */
+/** Answers a second. */
 const ANSWERS = { perSecond: 50, burst: 100 }
+/** Probes have a measure of their own, for each address: nobody's questions make the gate look dead to another. */
 const PROBES = { perSecond: 50, burst: 50 }
+/** Connections from one address once all places are taken, each instead of an older one. */
+const REPLACED = { perSecond: 100, burst: 128 }
 /** How long who asks too often waits for being told so. */
 const HELD_MS = 1000
 
@@ -34,23 +40,22 @@ const SILENCE_MS = 30_000
 export class AdminServer {
   readonly endpoint: Endpoint
   readonly #server: Server
-  readonly #paces = {
-    answers: new Pace(ANSWERS.perSecond, ANSWERS.burst),
-    probes: new Pace(PROBES.perSecond, PROBES.burst),
-  }
+  readonly #places = new Places(MAX_CONNECTIONS, REPLACED)
+  readonly #answers = new Pace(ANSWERS)
+  readonly #probes = new PaceByAddress(PROBES)
   #services: AdminServices | undefined
   #streams: EventStreams | undefined
 
   private constructor(server: Server, endpoint: Endpoint) {
     this.#server = server
     this.endpoint = endpoint
+    server.on('connection', (socket: Socket) => this.#places.take(socket, performance.now()))
     server.on('request', (request, response) => this.#take(request, response))
   }
 
   /** Takes the address, and says 503 until {@link serve}. Rejects with the system's error when it cannot listen. */
   static listen(address: ListenAddress): Promise<AdminServer> {
     const server = createServer(LIMITS)
-    server.maxConnections = MAX_CONNECTIONS
     server.timeout = SILENCE_MS
     server.on('clientError', (error: NodeJS.ErrnoException, socket) => answerBroken(error, socket))
     server.on('connect', (_request, socket: Duplex) => endWith(socket, NOT_THE_PROXY))
@@ -71,17 +76,28 @@ export class AdminServer {
   }
 
   #take(request: IncomingMessage, response: ServerResponse): void {
+    this.#places.use(request.socket)
     if (!this.#services || !this.#streams) {
       send(response, STARTING, request.method === 'HEAD')
       return
     }
-    answer(request, this.#services, this.#streams, response, this.#paces).then(
-      (reply) => reply && send(response, reply, request.method === 'HEAD'),
+    answer(request, this.#services, this.#streams, response, () => this.#mayAsk(request)).then(
+      (reply) => {
+        if (reply) send(response, reply, request.method === 'HEAD')
+        else this.#places.keep(request.socket)
+      },
       (error: unknown) => {
         process.emitWarning(error instanceof Error ? error : String(error))
         send(response, problem(500, 'internal_error', 'the admin side met an unexpected error'), false)
       },
     )
+  }
+
+  #mayAsk({ url = '', socket }: IncomingMessage): boolean {
+    const nowMs = performance.now()
+    return /^\/(?:healthz|readyz)(?:\?|$)/.test(url)
+      ? this.#probes.take(socket.remoteAddress ?? '', nowMs)
+      : this.#answers.take(nowMs)
   }
 
   close(): Promise<void> {
@@ -105,14 +121,13 @@ async function answer(
   services: AdminServices,
   streams: EventStreams,
   response: ServerResponse,
-  paces: { readonly answers: Pace; readonly probes: Pace },
+  mayAsk: () => boolean,
 ): Promise<Reply | undefined> {
   const { url = '', method = '', headers } = request
   const mark = url.indexOf('?')
   const path = mark === -1 ? url : url.slice(0, mark)
   const route = ROUTES.get(path)
-  const pace = path === '/healthz' || path === '/readyz' ? paces.probes : paces.answers
-  if (!pace.take(services.clock.monotonicMs())) {
+  if (!mayAsk()) {
     response.setHeader('Connection', 'close')
     await pause(response)
     return { ...problem(429, 'too_many_requests', 'ask less often'), headers: { 'Retry-After': '1' } }

@@ -1,6 +1,7 @@
 /** Who may ask the admin listener, and what everybody else gets. With the real program. */
+import { once } from 'node:events'
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -175,10 +176,72 @@ test('bad requests get a clear error, no effect, and leave it standing', async (
 
 test('who asks too often waits, and probes have a measure of their own', async () => {
   const gate = await serveWithAdmin()
-  const answers = await Promise.all(Array.from({ length: 120 }, () => ask(gate.admin, '/api/policy')))
-  const refused = answers.filter(({ status }) => status === 429)
-  expect(refused.length).toBeGreaterThan(0)
-  expect(refused.every((answer) => codeOf(answer) === 'too_many_requests')).toBe(true)
-  expect(answers.filter(({ status }) => status === 200).length).toBeGreaterThanOrEqual(100)
+  const answers = await askUntilRefused(gate.admin, '/api/policy')
+  expect(answers.at(-1)).toEqual([429, 'too_many_requests'])
+  expect(answers.filter(([status]) => status === 200).length).toBeGreaterThanOrEqual(100)
   expect((await ask(gate.admin, '/healthz')).status).toBe(200)
 })
+
+test('probes of one address take nothing from those of another', async () => {
+  const gate = await serveWithAdmin()
+  let answered = ''
+  const flood = connect({ port: gate.admin, host: '127.0.0.1', localAddress: '127.0.0.2' })
+  onTestFinished(() => void flood.destroy())
+  flood.setEncoding('utf8').on('data', (text: string) => {
+    answered += text
+  })
+  flood.write('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(400))
+  await until(() => answered.split('HTTP/1.1 200').length > 50, 'answers')
+  const probes = await Promise.all(Array.from({ length: 30 }, () => ask(gate.admin, '/healthz')))
+  expect(probes.map(({ status }) => status)).toEqual(probes.map(() => 200))
+})
+
+test('who holds connections keeps no probe out, and ends no stream', async () => {
+  const gate = await serveWithAdmin({}, { token: TOKEN })
+  const open = (request: string): Socket => {
+    const socket = connect({ port: gate.admin, host: '127.0.0.1' })
+    onTestFinished(() => void socket.destroy())
+    socket.on('error', () => undefined)
+    socket.write(request)
+    return socket
+  }
+  const head = `HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${TOKEN}\r\n\r\n`
+  const stream = open(`GET /api/events ${head}`)
+  let streamed = ''
+  stream.setEncoding('utf8').on('data', (text: string) => {
+    streamed += text
+  })
+  await until(() => streamed.includes('retry: '), 'the stream')
+
+  // Nothing asked, half a head, and a request without the token on a connection that stays.
+  for (const request of ['', 'GET / HTTP/1.1\r\n', 'GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n']) {
+    const sockets = Array.from({ length: 140 }, () => open(request))
+    await within(Promise.all(sockets.map((socket) => once(socket, 'connect'))), 'the connections')
+    for (let i = 0; i < 3; i += 1) expect((await ask(gate.admin, '/healthz')).status).toBe(200)
+    for (const socket of sockets) socket.destroy()
+  }
+  const reload = await ask(gate.admin, '/api/reload', { method: 'POST', headers: withToken })
+  expect(reload.status).toBe(200)
+  await until(() => streamed.includes('event: gate-reloaded'), 'the event')
+})
+
+/** Asks on one connection, a batch at once, until one is refused; statuses and codes, in turn. */
+async function askUntilRefused(
+  port: number,
+  path: string,
+): Promise<readonly (readonly [number, string | undefined])[]> {
+  const socket = connect({ port, host: '127.0.0.1' })
+  onTestFinished(() => void socket.destroy())
+  let received = ''
+  socket.setEncoding('utf8').on('data', (chunk: string) => {
+    received += chunk
+  })
+  const [batch, most] = [200, 20]
+  const answered = (): number => received.split('HTTP/1.1 ').length - 1
+  for (let sent = batch; sent <= batch * most && !socket.readableEnded; sent += batch) {
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`.repeat(batch))
+    await until(() => answered() >= sent || socket.readableEnded, 'answers')
+  }
+  const answers = received.split('HTTP/1.1 ').slice(1)
+  return answers.map((answer) => [Number.parseInt(answer, 10), /"code":"([a-z_]+)"/.exec(answer)?.[1]])
+}
