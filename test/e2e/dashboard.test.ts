@@ -207,6 +207,26 @@ describe.runIf(missing === '')(`the dashboard${missing && ` (skipped: ${missing}
       expect(named(role).filter((name) => name === '')).toEqual([])
   })
 
+  test('has room for the longest names on a narrow screen', async () => {
+    const long = (letter: string): string => `${`${letter.repeat(63)}.`.repeat(3)}example`
+    const gate = await serveWithAdmin((port) => ({
+      policy: { presets: [], allow: [{ host: long('a'), port, owner: 'o'.repeat(60) }], sni: 'off' },
+      dns: { hosts: { [long('a')]: ['127.0.0.1'] } },
+    }))
+    await carry(gate, long('a'), 10)
+    await curl(gate, long('b'))
+    const page = await Page.open()
+    await page.go(`http://127.0.0.1:${gate.admin}/`)
+    for (const rows of ['denials', 'tunnels', 'dns', 'rules'])
+      await page.until(`document.querySelector('#${rows} tr') !== null`, rows)
+    await page.evaluate(`document.querySelector('#denials button').click()`)
+    await page.until(`document.querySelector('#explained .verdict') !== null`, 'the explanation')
+    for (const width of [320, 360, 700, 1180]) {
+      await page.picture(width, 'light', width < 500)
+      expect(await page.evaluate('document.documentElement.scrollWidth')).toBeLessThanOrEqual(width)
+    }
+  })
+
   test('looks as in docs/images', async () => {
     const dns = await DnsServer.start()
     onTestFinished(() => dns.close())
