@@ -110,6 +110,8 @@ describe.runIf(missing === '')(`the dashboard${missing && ` (skipped: ${missing}
     await page.go(`http://127.0.0.1:${gate.admin}/`)
     await page.until(`document.querySelector('#login')?.hidden === false`, 'the question for the token')
     expect(await page.evaluate(`document.querySelector('#main').hidden`)).toBe(true)
+    // Without the token this link leads nowhere.
+    expect(await page.evaluate(`document.querySelector('#metrics').hidden`)).toBe(true)
     await page.evaluate(`document.querySelector('#token').value = ${JSON.stringify(TOKEN)}`)
     await page.evaluate(`document.querySelector('#login').requestSubmit()`)
     await page.until(`document.querySelector('#state').textContent === 'ready'`, 'the gate to be ready')

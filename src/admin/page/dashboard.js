@@ -43,6 +43,7 @@ async function askJson(path, options) {
 function askForToken(wasWrong) {
   $('login').hidden = false
   $('main').hidden = true
+  $('metrics').hidden = true
   if (wasWrong) $('login').querySelector('.quiet').textContent = 'That is not the token.'
   state.token = null
   sessionStorage.removeItem('token')
@@ -57,6 +58,9 @@ $('login').addEventListener('submit', (event) => {
   $('main').hidden = false
   start()
 })
+
+// A link brings no token.
+$('metrics').hidden = state.token !== null
 
 // --- making elements ----------------------------------------------------------------------------
 
