@@ -1,6 +1,7 @@
 /** What can be asked, and who answers. docs/openapi.yaml describes the same. */
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { AUDIT_ACTIONS } from '../audit/actions.ts'
 import { describePolicy } from './describe-policy.ts'
 import { health, readiness } from './health.ts'
 import { json, problem, type Reply } from './reply.ts'
@@ -21,6 +22,7 @@ export interface Route {
 const MAX_LISTED = 1000
 const LISTED = 200
 const MAX_TARGET = 300
+const KNOWN_ACTIONS: ReadonlySet<string> = new Set(AUDIT_ACTIONS)
 
 export const ROUTES: ReadonlyMap<string, Route> = new Map<string, Route>([
   ['/', file('page/index.html', 'text/html; charset=utf-8')],
@@ -36,7 +38,7 @@ export const ROUTES: ReadonlyMap<string, Route> = new Map<string, Route>([
   ['/api/tunnels', { method: 'GET', for: 'reader', answer: tunnels }],
   ['/api/dns', { method: 'GET', for: 'reader', answer: dns }],
   ['/api/explain', { method: 'GET', for: 'reader', answer: explain }],
-  ['/api/events', { method: 'GET', for: 'reader', answer: () => 'events' }],
+  ['/api/events', { method: 'GET', for: 'reader', answer: events }],
   ['/api/reload', { method: 'POST', for: 'operator', answer: reload }],
 ])
 
@@ -88,8 +90,16 @@ function explain(services: AdminServices, query: URLSearchParams): Reply {
   return 'error' in explained ? json(400, explained) : json(200, explained)
 }
 
+function events(_services: AdminServices, query: URLSearchParams): Reply | 'events' {
+  const unknown = query
+    .get('actions')
+    ?.split(',')
+    .find((action) => !KNOWN_ACTIONS.has(action))
+  if (unknown === undefined) return 'events'
+  return problem(400, 'bad_query', `actions is some of ${AUDIT_ACTIONS.join(',')}; without it come all`)
+}
+
 async function reload({ reload }: AdminServices): Promise<Reply> {
-  if (!reload) return problem(501, 'cannot_reload', 'this gate cannot reload; restart it')
   const report = await reload()
   return json(report.ok ? 200 : 422, report)
 }

@@ -31,8 +31,8 @@ export interface AdminServices {
     readonly readMs: number
     readonly failure: { readonly issues: readonly string[] } | undefined
   }
-  /** Absent where this gate cannot. Never rejects. */
-  readonly reload?: () => Promise<ReloadReport>
+  /** Never rejects. */
+  readonly reload: () => Promise<ReloadReport>
   /** What the gate would say to a client; a client that cannot be told from the text is an `error`. */
   readonly explain: (target: string, client: string | undefined) => Readonly<Record<string, unknown>>
   /** What requests have to bring; absent: those that change nothing bring nothing. */

@@ -2,7 +2,7 @@
  * What the audit trail has said lately. It sees every line on its way to the outputs, keeps the few that matter, and
  * passes them on to whoever watches. A line costs it a search for its action; nothing is parsed before somebody asks.
  */
-import { AUDIT_ACTIONS } from '../audit/record.ts'
+import { AUDIT_ACTIONS } from '../audit/actions.ts'
 import type { Counts } from '../metrics/figures.ts'
 
 export type Watcher = (line: string, action: string) => void

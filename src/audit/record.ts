@@ -5,37 +5,13 @@
 import { outcome, type CloseCode } from '../policy/reasons.ts'
 import { authorityOf, explanation, verbOf, type Refusal } from '../policy/refusal.ts'
 import { ruleName, type PolicyMode } from '../policy/rules.ts'
+import type { GateAction } from './actions.ts'
 import type { Attempt } from './attempt.ts'
 import { escapeClientText, maskTarget } from './client-text.ts'
 
 /** Version of everything under `sallyport` and of the meaning of the rest. */
 export const RECORD_SCHEMA = 1
 export const ECS_VERSION = '8.11.0'
-
-const ATTEMPT_ACTIONS = [
-  'tunnel-opened',
-  'tunnel-closed',
-  'tunnel-denied',
-  'tunnel-failed',
-  'request-forwarded',
-  'denials-folded',
-] as const
-const GATE_ACTIONS = [
-  'gate-started',
-  'gate-reloaded',
-  'gate-reload-failed',
-  'gate-draining',
-  'gate-stopped',
-  'audit-recovered',
-  'audit-rotated',
-  'worker-lost',
-  'worker-replaced',
-] as const
-
-export type AttemptAction = (typeof ATTEMPT_ACTIONS)[number]
-export type GateAction = (typeof GATE_ACTIONS)[number]
-/** Everything that `event.action` can be. */
-export const AUDIT_ACTIONS: readonly (AttemptAction | GateAction)[] = [...ATTEMPT_ACTIONS, ...GATE_ACTIONS]
 
 export type AuditEvent =
   | { readonly kind: 'opened'; readonly attempt: Attempt }

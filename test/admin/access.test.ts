@@ -147,6 +147,8 @@ test('bad requests get a clear error, no effect, and leave it standing', async (
     ['/api/explain?target=cgr.dev&client=nobody', 400, 'bad_query', { headers: withToken }],
     ['/api/tunnels?limit=0', 400, 'bad_query', { headers: withToken }],
     ['/api/denials?limit=1e9', 400, 'bad_query', { headers: withToken }],
+    ['/api/events?actions=', 400, 'bad_query', { headers: withToken }],
+    ['/api/events?actions=tunnel-denied,tunnel-denid', 400, 'bad_query', { headers: withToken }],
     ['/api/status', 405, 'method_not_allowed', { method: 'DELETE', headers: withToken }],
     ['/api/reload', 413, 'body_not_expected', { ...post, body: 'x'.repeat(100_000) }],
   ]

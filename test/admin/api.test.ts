@@ -7,7 +7,15 @@ import { parse } from 'yaml'
 import { z } from 'zod'
 import { ROUTES } from '../../src/admin/routes.ts'
 import { ROOT, run } from '../cli/run.ts'
-import { ask, serveWithAdmin, TOKEN, withToken, type AdminGate } from '../support/admin.ts'
+import {
+  ask,
+  holdStream,
+  serveWithAdmin,
+  TOKEN,
+  withToken,
+  type AdminGate,
+  type AskOptions,
+} from '../support/admin.ts'
 import { until } from '../support/deadline.ts'
 import { connectRequest } from '../support/lab.ts'
 import { RawClient } from '../support/raw-client.ts'
@@ -215,6 +223,47 @@ test('healthcheck and explain --live find the gate by its configuration', async 
   expect([dead.code, dead.stderr]).toEqual([1, expect.stringMatching(/no gate answers at .*ECONNREFUSED/)])
 })
 
+test('the description has every status that a path answers with, and no other', async () => {
+  const operations = z.record(
+    z.string(),
+    z.record(z.string(), z.looseObject({ responses: z.looseObject({}) })),
+  )
+  const { paths } = z
+    .looseObject({ paths: operations })
+    .parse(parse(readFileSync(join(ROOT, 'docs/openapi.yaml'), 'utf8')))
+  const described = Object.entries(paths).flatMap(([path, item]) =>
+    Object.values(item).flatMap(({ responses }) =>
+      Object.keys(responses).map((status) => `${path} ${status}`),
+    ),
+  )
+  const had = new Set<string>()
+  const hear = async (gate: AdminGate, path: string, options: AskOptions = {}): Promise<void> => {
+    const { status } = await ask(gate.admin, path, options)
+    had.add(`${path.split('?')[0]} ${status}`)
+  }
+  const open = await serveWithAdmin({ limits: { drainTimeout: '20s' } })
+  const gate = await serveWithAdmin({}, { token: TOKEN })
+  for (const [path, { method }] of ROUTES) {
+    await hear(gate, path, { method })
+    // The head of a stream is all of it that ends.
+    const wanted = path === '/api/events' ? 'HEAD' : method
+    const query = path === '/api/explain' ? '?target=cgr.dv' : ''
+    await hear(gate, `${path}${query}`, { method: wanted, headers: withToken })
+  }
+  for (const path of ['/api/denials?limit=0', '/api/tunnels?limit=0', '/api/explain', '/api/events?actions='])
+    await hear(open, path)
+  await hear(open, '/api/reload', { method: 'POST' })
+  writeFileSync(gate.file, 'no: such key')
+  await hear(gate, '/api/reload', { method: 'POST', headers: withToken })
+  for (let i = 0; i < 32; i += 1) await holdStream(open.admin)
+  await hear(open, '/api/events')
+  await connectTo(open, `cgr.dev:${open.origin}`)
+  open.child.kill('SIGTERM')
+  await until(() => open.records().at(-1)?.event.action === 'gate-draining', 'the drain')
+  await hear(open, '/readyz')
+  expect([...had].toSorted()).toEqual(described.toSorted())
+})
+
 test('the description has every path, and the answers have the fields that it promises', async () => {
   const described = z
     .object({ paths: z.record(z.string(), z.record(z.string(), z.unknown())) })
@@ -233,7 +282,7 @@ test('the description has every path, and the answers have the fields that it pr
       }),
     })
     .parse(described).components.schemas
-  const gate = await serveWithAdmin()
+  const gate = await serveWithAdmin({}, { token: TOKEN })
   const answers = {
     Readiness: '/readyz',
     Status: '/api/status',
@@ -241,9 +290,14 @@ test('the description has every path, and the answers have the fields that it pr
     Tunnels: '/api/tunnels',
     Dns: '/api/dns',
     Explanation: '/api/explain?target=cgr.dv',
+    Reload: '/api/reload',
   }
   for (const [name, path] of Object.entries(answers)) {
-    const fields = Object.keys(z.record(z.string(), z.unknown()).parse(await askFor(gate, path)))
+    const { body } = await ask(gate.admin, path, {
+      method: ROUTES.get(path)?.method ?? 'GET',
+      headers: withToken,
+    })
+    const fields = Object.keys(z.record(z.string(), z.unknown()).parse(JSON.parse(body)))
     expect(fields).toEqual(expect.arrayContaining(schemas[name]?.required ?? ['no such schema']))
     expect(Object.keys(schemas[name]?.properties ?? {})).toEqual(expect.arrayContaining(fields))
   }

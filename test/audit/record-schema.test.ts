@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import addFormats from 'ajv-formats'
 import { expect, onTestFinished, test } from 'vitest'
+import { AUDIT_ACTIONS } from '../../src/audit/actions.ts'
 import type { Attempt } from '../../src/audit/attempt.ts'
 import { createJournal } from '../../src/audit/journal.ts'
-import { AUDIT_ACTIONS } from '../../src/audit/record.ts'
 import { OUTCOMES, type CloseCode, type OutcomeCode, type RefusalCode } from '../../src/policy/reasons.ts'
 import { refusal } from '../../src/policy/refusal.ts'
 import { AuditLog } from '../support/audit-log.ts'
@@ -197,8 +197,8 @@ test('the document has a row for every field, as the schema says it', () => {
   const markdown = readFileSync(new URL('../../docs/audit-log.md', import.meta.url), 'utf8')
   // `npm run docs:fields` writes it anew.
   expect(writtenFieldRows(markdown)).toEqual(fieldRows(schema))
-  for (const action of fieldsOf(schema).get('event.action')?.enum ?? [])
-    expect(markdown).toContain(`| \`${action}\``)
+  const actions = fieldsOf(schema).get('event.action')?.enum ?? []
+  for (const action of actions) expect(markdown).toContain(`| \`${action}\``)
 })
 
 test('every record fits the schema, and every field, action and outcome of the schema is recorded', async () => {

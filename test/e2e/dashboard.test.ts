@@ -1,16 +1,13 @@
 /** The dashboard in a real Chromium, before a real gate, with denials made by curl. */
 import { execFile } from 'node:child_process'
-import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { z } from 'zod'
 import { ROOT } from '../cli/run.ts'
-import { serveWithAdmin, TOKEN, type AdminGate } from '../support/admin.ts'
+import { holdStream, serveWithAdmin, TOKEN, type AdminGate } from '../support/admin.ts'
 import { chromium, Page } from '../support/chromium.ts'
-import { within } from '../support/deadline.ts'
 import { addresses, NODATA } from '../support/dns-scripts.ts'
 import { DnsServer } from '../support/dns-server.ts'
 import { connectRequest } from '../support/lab.ts'
@@ -297,16 +294,6 @@ function openGallery(dns: DnsServer): Promise<AdminGate> {
       sni: 'off',
     },
   }))
-}
-
-/** A place for a stream, taken by somebody else. */
-async function holdStream(port: number): Promise<Socket> {
-  const socket = connect({ port, host: '127.0.0.1' })
-  onTestFinished(() => void socket.destroy())
-  socket.on('error', () => undefined)
-  socket.write('GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n')
-  await within(once(socket, 'data'), 'a stream')
-  return socket
 }
 
 async function carry(gate: AdminGate, host: string, bytes: number): Promise<void> {

@@ -1,5 +1,7 @@
 /** A real gate with an admin listener, and requests to it as they stand. */
+import { once } from 'node:events'
 import { request, type IncomingHttpHeaders } from 'node:http'
+import { connect, type Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { z } from 'zod'
 import { within } from './deadline.ts'
@@ -60,6 +62,16 @@ export function ask(port: number, path: string, options: AskOptions = {}): Promi
     asked.end(body)
   })
   return within(answered, `an answer to ${method} ${path}`)
+}
+
+/** A stream of events that somebody reads. */
+export async function holdStream(port: number): Promise<Socket> {
+  const socket = connect({ port, host: '127.0.0.1' })
+  onTestFinished(() => void socket.destroy())
+  socket.on('error', () => undefined)
+  socket.write('GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n')
+  await within(once(socket, 'data'), 'a stream')
+  return socket
 }
 
 export const withToken = { Authorization: `Bearer ${TOKEN}` }
