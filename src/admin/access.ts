@@ -1,6 +1,6 @@
 /** Who may ask: told from the head of a request alone. */
 import { createHash, timingSafeEqual } from 'node:crypto'
-import type { IncomingHttpHeaders } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { isIPv4Literal, isIPv6Literal } from '../policy/authority.ts'
 import { problem, type Reply } from './reply.ts'
 
@@ -8,8 +8,8 @@ import { problem, type Reply } from './reply.ts'
  * A page of another site may make a browser ask us; it may even have our address under a name of its own (DNS
  * rebinding). So the name has to be ours, or no name at all: an address cannot be rebound.
  */
-export function checkOrigin(headers: IncomingHttpHeaders, hosts: readonly string[]): Reply | undefined {
-  const { host, origin, 'sec-fetch-site': site } = headers
+export function checkOrigin(request: IncomingMessage, hosts: readonly string[]): Reply | undefined {
+  const { host, origin, 'sec-fetch-site': site } = request.headers
   if (host === undefined || !isOurs(host, hosts)) {
     return problem(
       421,
@@ -18,10 +18,19 @@ export function checkOrigin(headers: IncomingHttpHeaders, hosts: readonly string
     )
   }
   const foreign = origin !== undefined && origin !== `http://${host}` && origin !== `https://${host}`
-  if (foreign || site === 'cross-site' || site === 'same-site') {
+  if (foreign || ((site === 'cross-site' || site === 'same-site') && !opensDashboard(request))) {
     return problem(403, 'cross_origin', 'pages of other origins have no access here')
   }
   return undefined
+}
+
+/**
+ * Whether somebody has followed a link to the dashboard. The page says nothing by itself, the one with the link cannot
+ * read or frame it, and what it asks next comes from our origin.
+ */
+function opensDashboard({ method, url, headers }: IncomingMessage): boolean {
+  const { 'sec-fetch-mode': mode, 'sec-fetch-dest': destination } = headers
+  return method === 'GET' && url === '/' && mode === 'navigate' && destination === 'document'
 }
 
 /** @param host the Host field, with its port or without */

@@ -137,7 +137,7 @@ async function answer(
     response.setHeader('Connection', 'close')
     return problem(413, 'body_not_expected', 'no request here has a body')
   }
-  const foreign = checkOrigin(headers, services.hosts)
+  const foreign = checkOrigin(request, services.hosts)
   if (foreign) return foreign
   if (!url.startsWith('/')) return NOT_THE_PROXY
   if (url.length > MAX_URL)

@@ -2,15 +2,8 @@
 import { explanation } from '../policy/refusal.ts'
 import { ruleName } from '../policy/rules.ts'
 import type { Fold } from './folding.ts'
-import {
-  destinationOf,
-  nameOf,
-  NO_PREV,
-  NO_SEQUENCE,
-  RECORD_SCHEMA,
-  type AttemptAction,
-  type AuditRecord,
-} from './record.ts'
+import { destinationOf, nameOf, NO_PREV, NO_SEQUENCE, RECORD_SCHEMA, type AuditRecord } from './record.ts'
+import type { AttemptAction } from './actions.ts'
 
 export function foldedRecord({
   scope,

@@ -5,7 +5,7 @@
 import { outcome, type CloseCode } from '../policy/reasons.ts'
 import { authorityOf, explanation, verbOf, type Refusal } from '../policy/refusal.ts'
 import { ruleName, type PolicyMode } from '../policy/rules.ts'
-import type { GateAction } from './actions.ts'
+import type { AttemptAction, GateAction } from './actions.ts'
 import type { Attempt } from './attempt.ts'
 import { escapeClientText, maskTarget } from './client-text.ts'
 

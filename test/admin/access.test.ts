@@ -58,6 +58,32 @@ test('refuses what a page of another site could make a browser send', async () =
   expect((await ask(gate.admin, '/api/status', { headers: own })).status).toBe(200)
 })
 
+test('a link of another site opens the dashboard, and nothing else', async () => {
+  const gate = await serveWithAdmin()
+  const link = { 'Sec-Fetch-Site': 'cross-site', 'Sec-Fetch-Mode': 'navigate', 'Sec-Fetch-Dest': 'document' }
+  for (const site of ['cross-site', 'same-site']) {
+    const { status, headers } = await ask(gate.admin, '/', { headers: { ...link, 'Sec-Fetch-Site': site } })
+    expect([site, status]).toEqual([site, 200])
+    expect(headers['content-security-policy']).toContain("frame-ancestors 'none'")
+    expect(headers['access-control-allow-origin']).toBeUndefined()
+  }
+  const refused: readonly (readonly [string, string, Readonly<Record<string, string>>])[] = [
+    ['GET', '/metrics', link],
+    ['GET', '/api/policy', link],
+    ['POST', '/api/reload', link],
+    ['POST', '/', link],
+    ['GET', '/', { ...link, 'Sec-Fetch-Dest': 'iframe' }],
+    ['GET', '/', { ...link, 'Sec-Fetch-Mode': 'no-cors' }],
+    ['GET', '/', { ...link, Origin: 'https://evil.example' }],
+  ]
+  for (const [method, path, headers] of refused) {
+    const answer = await ask(gate.admin, path, { method, headers })
+    expect([method, path, answer.status, codeOf(answer)]).toEqual([method, path, 403, 'cross_origin'])
+  }
+  const rebound = await ask(gate.admin, '/', { headers: { ...link, Host: 'evil.example' } })
+  expect(rebound.status).toBe(421)
+})
+
 test('with a token, only probes and the empty page go without', async () => {
   const gate = await serveWithAdmin({}, { token: TOKEN })
   for (const path of ['/healthz', '/readyz', '/', '/dashboard.js', '/dashboard.css', '/openapi.yaml']) {

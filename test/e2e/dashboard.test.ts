@@ -1,6 +1,8 @@
 /** The dashboard in a real Chromium, before a real gate, with denials made by curl. */
 import { execFile } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -8,6 +10,7 @@ import { z } from 'zod'
 import { ROOT } from '../cli/run.ts'
 import { holdStream, serveWithAdmin, TOKEN, type AdminGate } from '../support/admin.ts'
 import { chromium, Page } from '../support/chromium.ts'
+import { within } from '../support/deadline.ts'
 import { addresses, NODATA } from '../support/dns-scripts.ts'
 import { DnsServer } from '../support/dns-server.ts'
 import { connectRequest } from '../support/lab.ts'
@@ -148,6 +151,32 @@ describe.runIf(missing === '')(`the dashboard${missing && ` (skipped: ${missing}
       'client ci: mode report, sni off',
     )
     expect(page.complaints).toEqual([])
+  })
+
+  test('opens by a link of another site, which cannot read it', async () => {
+    const gate = await serveWithAdmin()
+    const admin = `http://127.0.0.1:${gate.admin}/`
+    const other = createServer((_request, response) => {
+      response.setHeader('Content-Type', 'text/html')
+      response.end(`<a href="${admin}">gate</a>`)
+    })
+    onTestFinished(() => {
+      other.closeAllConnections()
+      other.close()
+    })
+    other.listen(0, 'localhost')
+    await within(once(other, 'listening'), 'the other site')
+    const address = other.address()
+    const port = address !== null && typeof address === 'object' ? address.port : 0
+    const page = await Page.open()
+    await page.go(`http://localhost:${port}/`)
+    await page.until(`document.querySelector('a')?.textContent === 'gate'`, 'the page with the link')
+    const read = (mode: string) =>
+      `fetch('${admin}', { mode: '${mode}' }).then(() => 'read', () => 'refused')`
+    for (const mode of ['cors', 'no-cors']) expect(await page.evaluate(read(mode))).toBe('refused')
+    await page.evaluate(`document.querySelector('a').click()`)
+    await page.until(`document.querySelector('#state')?.textContent === 'ready'`, 'the dashboard')
+    expect(await page.evaluate('location.href')).toBe(admin)
   })
 
   test('text of strangers stays text', async () => {
