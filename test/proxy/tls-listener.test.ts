@@ -204,6 +204,14 @@ describe.skipIf(!hasOpenssl)('with openssl', () => {
       expect(record).not.toHaveProperty('user')
     })
 
+    test.each(['DER:04:00', 'DER:30:05:82:09:61'])(
+      'a subjectAltName that cannot be read does not make the common name count: %s',
+      async (names) => {
+        const gate = await open(rules, true)
+        expect(await ask(gate, readPair(lab.issue(ca, 'ada', names)))).toContain('certificate_required')
+      },
+    )
+
     test('without any rule a certificate is required all the same', async () => {
       const gate = await open({}, true)
       expect(await ask(gate)).toContain('certificate_required')
@@ -309,7 +317,23 @@ describe.skipIf(!hasOpenssl)('with openssl', () => {
     expect(namesOf(builder)).toEqual(['builder.example.com', 'spiffe://example.com/builder'])
     expect(namesOf(person)).toEqual(['ada'])
     expect(namesOf(own)).toEqual(['localhost'])
-    // A name cannot smuggle in a second one.
-    expect(namesOf(lab.issue(ca, 'x', '@names\n[names]\nURI=a:b, DNS:ada'))).not.toContain('ada')
+    expect(namesOf(lab.issue(ca, 'x', 'email:ada@example.com,URI:a:b'))).toEqual(['ada@example.com', 'a:b'])
+    // The common name counts where the extension is not there, not where it has no name of use.
+    expect(namesOf(lab.issue(ca, 'ada', 'IP:192.0.2.1'))).toEqual([])
+    expect(namesOf(lab.issue(ca, 'ada', 'otherName:1.3.6.1.5.5.7.8.5;UTF8:x'))).toEqual([])
+    expect(namesOf(lab.issue(ca, 'ada', 'DER:30:00'))).toEqual([])
+  })
+
+  test.each([
+    ['a URI', 'URI=a:b, DNS:ada', ['a:b, DNS:ada']],
+    ['a mail address', 'email=a, DNS:ada', ['a, DNS:ada']],
+    ['an XmppAddr', 'otherName=1.3.6.1.5.5.7.8.5;UTF8:x, DNS:ada', []],
+    ['a UPN', 'otherName=1.3.6.1.4.1.311.20.2.3;UTF8:x, DNS:ada', []],
+    ['an otherName before a name', 'otherName=1.3.6.1.5.5.7.8.5;UTF8:x, DNS:ada\nDNS=eve', ['eve']],
+    ['a registered id', 'RID=1.2.3.4\nDNS=eve', ['eve']],
+    ['a directory name', 'dirName=who\n[who]\nCN=x, DNS:ada', []],
+  ])('%s cannot smuggle in a name', (_what, entries, names) => {
+    const { cert } = lab.issue(ca, 'ada', `@names\n[names]\n${entries}`)
+    expect(certificateNames(new X509Certificate(readFileSync(cert)))).toEqual(names)
   })
 })

@@ -1,6 +1,9 @@
 import type { X509Certificate } from 'node:crypto'
 
-/** One entry of Node's text of subjectAltName; a value with special characters is a JSON string. */
+/**
+ * One entry of Node's text of subjectAltName. A value with special characters is a JSON string, in which a comma is
+ * written as \u002c: so a comma and a space part entries, whatever kind they are of, and nothing else does.
+ */
 const ENTRY = /(?:^|, )(DNS|URI|email):("(?:[^"\\]|\\.)*"|[^,"]*)/g
 
 /**
