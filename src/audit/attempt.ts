@@ -39,7 +39,7 @@ export interface Attempt {
   /** As received; escaped and bounded only when it is written somewhere. */
   rawTarget?: string | undefined
   userAgent?: string | undefined
-  /** Who the client has proven to be: a user whose password was right, or the first name of its certificate. */
+  /** The user whose password was right. */
   user?: string | undefined
   /** All names of its certificate, where it has shown one that was verified. */
   certificateNames?: readonly string[] | undefined

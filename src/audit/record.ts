@@ -180,6 +180,7 @@ function closedRecord(event: Extract<AuditEvent, { kind: 'closed' }>): AuditReco
         policy: attempt.policyHash,
         mode: attempt.mode,
         ...(attempt.clientRule !== undefined && { client: attempt.clientRule }),
+        ...proofOf(attempt),
       },
     },
   }
@@ -218,7 +219,12 @@ interface OpenedLine {
   readonly destination: { readonly domain?: string; readonly ip?: string; readonly port: number }
   readonly rule?: object
   readonly user?: object
-  readonly sallyport: { readonly policy: string; readonly mode: PolicyMode; readonly client?: string }
+  readonly sallyport: {
+    readonly policy: string
+    readonly mode: PolicyMode
+    readonly client?: string
+    readonly proven_by?: string
+  }
 }
 
 /** Bytes and duration went with the process; the rest is as the opening had it. */
@@ -249,6 +255,7 @@ function lostRecord(opened: string): AuditRecord {
         policy: sallyport.policy,
         mode: sallyport.mode,
         ...(sallyport.client !== undefined && { client: sallyport.client }),
+        ...(sallyport.proven_by !== undefined && { proven_by: sallyport.proven_by }),
       },
     },
   }
@@ -277,7 +284,8 @@ function connectionEvent(
 }
 
 function common(attempt: Attempt) {
-  const { target, rule, method, version, userAgent, user } = attempt
+  const { target, rule, method, version, userAgent } = attempt
+  const name = nameOfClient(attempt)
   return {
     source: { ip: attempt.client.address, port: attempt.client.port },
     ...(target && { destination: destinationOf(attempt, target) }),
@@ -288,12 +296,23 @@ function common(attempt: Attempt) {
       },
     }),
     ...(userAgent !== undefined && { user_agent: { original: escapeClientText(userAgent) } }),
-    ...(user !== undefined && { user: { name: escapeClientText(user) } }),
+    ...(name !== undefined && { user: { name: escapeClientText(name) } }),
     ...(rule && { rule: { name: ruleName(rule), ruleset: rule.ruleset } }),
     ...(attempt.tls?.serverName !== undefined && {
       tls: { client: { server_name: attempt.tls.serverName } },
     }),
   }
+}
+
+/** The user whose password was right, or else the first name of the certificate. */
+function nameOfClient({ user, certificateNames }: Attempt): string | undefined {
+  return user ?? certificateNames?.[0]
+}
+
+/** How the client has proven its name: a user and a certificate may have the same. */
+function proofOf(attempt: Attempt) {
+  if (nameOfClient(attempt) === undefined) return undefined
+  return { proven_by: attempt.user === undefined ? 'certificate' : 'password' }
 }
 
 export function destinationOf({ address }: Attempt, { kind, host, port }: NonNullable<Attempt['target']>) {
@@ -309,6 +328,7 @@ function own(attempt: Attempt) {
     policy: attempt.policyHash,
     mode: attempt.mode,
     ...(clientRule !== undefined && { client: clientRule }),
+    ...proofOf(attempt),
     ...(attempt.transparent && { listener: 'transparent' }),
     // The 200 is out, and the server name was not looked at.
     ...(attempt.tlsExpected === false && { sni: 'off' }),

@@ -35,7 +35,6 @@ export function createIdentify({ rulesFor, others, verify }: IdentifyOptions): I
       ...(attempt.user !== undefined && { user: attempt.user }),
       ...(names && { certificateNames: names }),
     })
-    attempt.user ??= names?.[0]
     if (names) attempt.certificateNames = names
     switch (match.kind) {
       case 'challenge':

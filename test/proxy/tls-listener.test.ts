@@ -10,6 +10,7 @@ import { certificateNames } from '../../src/wire/tls/certificate-names.ts'
 import { CertificateLab, hasOpenssl, readPair, type Pair } from '../support/certificate-lab.ts'
 import { within } from '../support/deadline.ts'
 import { parseSettings, startGate, type TestGate } from '../support/gate.ts'
+import { passwordFile, proxyAuthorization } from '../support/passwords.ts'
 import { RawClient } from '../support/raw-client.ts'
 
 const BODY = 'x'.repeat(300_000)
@@ -52,8 +53,8 @@ describe.skipIf(!hasOpenssl)('with openssl', () => {
     lab.remove()
   })
 
-  async function open(more: Readonly<Record<string, unknown>> = {}, mutual = false): Promise<TestGate> {
-    const gate = await startGate({
+  function settings(more: Readonly<Record<string, unknown>>, mutual: boolean) {
+    return {
       listen: [
         { address: '127.0.0.1:0', tls: { ...own, ...(mutual && { clientCa: ca.cert }) } },
         '127.0.0.1:0',
@@ -62,7 +63,11 @@ describe.skipIf(!hasOpenssl)('with openssl', () => {
       dns: { hosts: { 'cgr.dev': ['127.0.0.1'] } },
       addresses: { allow: ['127.0.0.0/8'] },
       ...more,
-    })
+    }
+  }
+
+  async function open(more: Readonly<Record<string, unknown>> = {}, mutual = false): Promise<TestGate> {
+    const gate = await startGate(settings(more, mutual))
     onTestFinished(async () => {
       await gate.stop()
       expect(gate.bugs).toEqual([])
@@ -90,13 +95,19 @@ describe.skipIf(!hasOpenssl)('with openssl', () => {
     return socket
   }
 
-  async function ask(gate: TestGate, options: ConnectionOptions = {}, host = 'cgr.dev'): Promise<string> {
+  async function ask(
+    gate: TestGate,
+    options: ConnectionOptions = {},
+    host = 'cgr.dev',
+    ...fields: readonly string[]
+  ): Promise<string> {
     const socket = await secure(gate, options)
     let text = ''
     socket.on('data', (chunk: Buffer) => {
       text += chunk.toString('latin1')
     })
-    socket.write(`CONNECT ${host}:${upstreamPort} HTTP/1.1\r\nHost: ${host}:${upstreamPort}\r\n\r\n`)
+    const authority = `${host}:${upstreamPort}`
+    socket.write([`CONNECT ${authority} HTTP/1.1`, `Host: ${authority}`, ...fields, '', ''].join('\r\n'))
     await within(
       new Promise<void>((resolve) => {
         socket.on('data', () => {
@@ -181,8 +192,10 @@ describe.skipIf(!hasOpenssl)('with openssl', () => {
       const [record] = await gate.audit.waitForDecisions(1)
       expect(record).toMatchObject({
         user: { name: 'builder.example.com' },
-        sallyport: { client: 'builders' },
+        sallyport: { client: 'builders', proven_by: 'certificate' },
       })
+      const [closing] = await gate.audit.waitForClosings(1)
+      expect(closing).toMatchObject({ sallyport: { client: 'builders', proven_by: 'certificate' } })
     })
 
     test('a common name counts where there is no other name', async () => {
@@ -211,6 +224,59 @@ describe.skipIf(!hasOpenssl)('with openssl', () => {
         expect(await ask(gate, readPair(lab.issue(ca, 'ada', names)))).toContain('certificate_required')
       },
     )
+
+    describe('is no user, whatever its name', () => {
+      const builders = { name: 'builders', certificates: ['ada'] }
+      const staff = { name: 'staff', users: 'any' }
+      const policyOf = (more: object) => ({
+        policy: {
+          presets: [],
+          allow: [{ host: 'cgr.dev', port: upstreamPort }],
+          // The tunnel is open with the 200.
+          sni: 'off',
+          ...more,
+        },
+      })
+
+      test('when a reload takes its rule away', async () => {
+        const passwords = await passwordFile({ ada: 'correct horse battery' })
+        const before = {
+          ...policyOf({ onRevoke: 'close' }),
+          clients: { passwords, rules: [builders, staff], others: 'deny' },
+        }
+        const gate = await open(before, true)
+        expect(await ask(gate, readPair(person))).toContain('200')
+        await gate.audit.waitForDecisions(1)
+        const after = { ...before, clients: { passwords, rules: [staff], others: 'deny' } }
+        const revoked = gate.parts.reload(parseSettings(settings(after, true)))
+        expect(revoked).toMatchObject([{ certificateNames: ['ada'], user: undefined }])
+        const [closing] = await gate.audit.waitForClosings(1)
+        expect(closing?.event.reason).toBe('policy_revoked')
+        expect(await ask(gate, readPair(person))).toContain('407')
+      })
+
+      test('when a candidate is asked', async () => {
+        const passwords = await passwordFile({ ada: 'correct horse battery' })
+        const candidate = lab.path('next.json')
+        const next = { ...policyOf({}), clients: { passwords, rules: [staff], others: 'deny' } }
+        writeFileSync(candidate, JSON.stringify(settings(next, true)))
+        const now = { ...policyOf({ candidate }), clients: { passwords, rules: [builders] } }
+        const gate = await open(now, true)
+        expect(await ask(gate, readPair(person))).toContain('200')
+        const [record] = await gate.audit.waitForDecisions(1)
+        expect(record?.sallyport['candidate']).toMatchObject({ decision: 'denied', reason: 'client_unknown' })
+      })
+
+      test('nor is the user the certificate: the record says which of the two it was', async () => {
+        const passwords = await passwordFile({ ada: 'correct horse battery' })
+        const clients = { passwords, rules: [staff], others: 'deny' }
+        const gate = await open({ ...policyOf({}), clients }, true)
+        const field = proxyAuthorization('ada', 'correct horse battery')
+        expect(await ask(gate, readPair(builder), 'cgr.dev', field)).toContain('200')
+        const [record] = await gate.audit.waitForDecisions(1)
+        expect(record).toMatchObject({ user: { name: 'ada' }, sallyport: { proven_by: 'password' } })
+      })
+    })
 
     test('without any rule a certificate is required all the same', async () => {
       const gate = await open({}, true)
