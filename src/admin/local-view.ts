@@ -9,7 +9,8 @@ import type { GateView, ProcessView, TunnelEntry } from './view.ts'
 
 /** The parts of a gate; `cache` is another after some reloads, so it is asked for each time. */
 export interface ViewedParts {
-  readonly gate: Pick<Gate, 'connections' | 'dropped'>
+  readonly gate: Pick<Gate, 'connections'>
+  readonly dropped: number
   readonly cache: Pick<DnsCache, 'size' | 'list'>
   readonly tunnels: Pick<TunnelRegistry, 'open'>
   readonly meter: Pick<Meter, 'figures'>
@@ -20,7 +21,7 @@ export function viewProcess(parts: ViewedParts, clock: Clock): ProcessView {
     figures: () =>
       parts.meter.figures({
         connections: parts.gate.connections,
-        dropped: parts.gate.dropped,
+        dropped: parts.dropped,
         dnsEntries: parts.cache.size,
         tunnels: parts.tunnels.open,
       }),

@@ -64,6 +64,8 @@ export interface AssembledParts {
   readonly cache: DnsCache
   readonly tunnels: TunnelRegistry
   readonly meter: Meter
+  /** Connections closed without an answer, by the gate or by a listener before their handshake. */
+  readonly dropped: number
   /**
    * Puts another configuration in force, whole or not at all: from the next connection on, and for open tunnels as
    * `policy.onRevoke` says. What is bound to the process, such as its listeners, stays as it is. Answers with the
@@ -82,7 +84,8 @@ export interface AssembledGate extends AssembledParts {
  */
 export function assembleGate(config: Config, seams: Seams): AssembledGate {
   const journal = createJournal({ ...config.audit, ...scribeOptions(config, seams), sinks: seams.sinks })
-  return { ...assembleParts(config, journal, seams), journal }
+  // Not spread: what a getter says changes.
+  return Object.assign(assembleParts(config, journal, seams), { journal })
 }
 
 /** What a scribe of this gate writes on its records. */
@@ -168,6 +171,9 @@ export function assembleParts(config: Config, audit: Audit, seams: Omit<Seams, '
     },
     tunnels,
     meter,
+    get dropped() {
+      return [...tlsWires.values()].reduce((sum, wire) => sum + wire.dropped, gate.dropped)
+    },
     reload(next) {
       // All that can fail comes before all that changes.
       const names = sameQueries(current, next) ? cache : openCache(next)

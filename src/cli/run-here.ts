@@ -33,6 +33,6 @@ export async function runHere(
       await gate.stop()
       journal.flushFolds()
     },
-    totals: () => ({ ...journal.totals, dropped: gate.dropped }),
+    totals: () => ({ ...journal.totals, dropped: parts.dropped }),
   }
 }

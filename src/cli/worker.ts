@@ -91,7 +91,7 @@ export async function worker(io: Io): Promise<ExitCode> {
   await gate.stop()
   journal.flushFolds()
   const flushed = await pipe.flush(FLUSH_TIMEOUT_MS)
-  tell({ kind: 'stopped', totals: { ...journal.totals, dropped: gate.dropped } })
+  tell({ kind: 'stopped', totals: { ...journal.totals, dropped: parts.dropped } })
   return flushed ? EXIT.ok : EXIT.finding
 }
 

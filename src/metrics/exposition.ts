@@ -103,7 +103,7 @@ function seriesOf({ grown, standing }: Figures, facts: GateFacts): readonly Seri
     gauge('sallyport_connections_limit', 'limits.connections over all workers.', facts.connectionsLimit),
     counter(
       'sallyport_connections_dropped_total',
-      'Connections closed unanswered: there were too many even to refuse.',
+      'Connections closed unanswered: too many even to refuse, or silent on a TLS listener.',
       grown.dropped,
     ),
     labelled(

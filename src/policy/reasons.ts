@@ -159,7 +159,7 @@ export const OUTCOMES = {
   tls_handshake_failed: {
     ...malformed,
     action: 'tunnel-failed',
-    status: null,
+    // Only who speaks plain HTTP can be told.
     meaning: 'the TLS handshake with the client failed on a listener that speaks TLS',
     advice: "write HTTPS_PROXY=https://…, and have the client trust the listener's certificate",
   },

@@ -45,9 +45,8 @@ export async function readHead(
   for (;;) {
     const read = await client.read(deadline - clock.monotonicMs())
     if (read.kind === 'timeout') return refused(refusal('head_timeout'))
-    if (read.kind === 'broken' && read.code.startsWith('ERR_SSL_')) {
-      return refused(refusal('tls_handshake_failed', { detail: read.code }))
-    }
+    const failure = read.kind === 'broken' ? handshakeFailure(read.code) : undefined
+    if (failure !== undefined) return refused(refusal('tls_handshake_failed', { detail: failure }))
     if (read.kind !== 'data' && parser.received === 0) return 'silent'
     if (read.kind === 'broken') return refusal('client_gone', { detail: read.code })
     if (read.kind === 'end') return refused(refusal('malformed_request', { detail: 'the head ends early' }))
@@ -62,4 +61,11 @@ export async function readHead(
     client.unread(result.rest)
     return stranger ? refused(refusal('client_not_allowed')) : result
   }
+}
+
+/** Why a TLS listener took no handshake, where that is what the code says. */
+function handshakeFailure(code: string): string | undefined {
+  if (code === 'ERR_TLS_HANDSHAKE_TIMEOUT') return 'timeout'
+  if (code === 'ERR_SSL_HTTP_REQUEST') return 'plain HTTP on a TLS port, write HTTPS_PROXY=https://...'
+  return code.startsWith('ERR_SSL_') ? code : undefined
 }

@@ -19,7 +19,7 @@ const DESIGNED = `host_not_allowed port_not_allowed ip_literal rule_denied rule_
 const STATUS_OF: Record<Action, readonly (number | null)[]> = {
   'tunnel-opened': [200],
   'tunnel-denied': [400, 403, 405, 407, 408, 431, 503, null],
-  'tunnel-failed': [502, 504, null],
+  'tunnel-failed': [400, 502, 504, null],
   'tunnel-closed': [null],
 }
 

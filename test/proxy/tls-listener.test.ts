@@ -3,11 +3,13 @@ import { execFile } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { connect as connectTcp } from 'node:net'
+import { Duplex } from 'node:stream'
 import { connect, createServer, type ConnectionOptions, type TLSSocket } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { createGate } from '../../src/index.ts'
 import { certificateNames } from '../../src/wire/tls/certificate-names.ts'
 import { CertificateLab, hasOpenssl, readPair, type Pair } from '../support/certificate-lab.ts'
+import { clientHello } from '../support/client-hello.ts'
 import { within } from '../support/deadline.ts'
 import { parseSettings, startGate, type TestGate } from '../support/gate.ts'
 import { passwordFile, proxyAuthorization } from '../support/passwords.ts'
@@ -308,18 +310,81 @@ describe.skipIf(!hasOpenssl)('with openssl', () => {
   })
 
   describe('handshakes that fail', () => {
-    test('plain HTTP on the TLS port is recorded', async () => {
+    test.each([
+      'CONNECT cgr.dev:443 HTTP/1.1\r\nHost: cgr.dev\r\n\r\n',
+      'GET http://cgr.dev/ HTTP/1.1\r\n\r\n',
+      'X',
+    ])('plain HTTP on the TLS port is answered in plain HTTP, and recorded: %j', async (request) => {
       const gate = await open()
       const client = await RawClient.connect(gate.port)
       onTestFinished(() => client.destroy())
-      await client.send('CONNECT cgr.dev:443 HTTP/1.1\r\nHost: cgr.dev\r\n\r\n')
+      await client.send(request)
+      const reply = await client.reply()
+      expect(reply.status).toBe(400)
+      expect(reply.phrase).toMatch(/^sallyport .*tls_handshake_failed, .*write HTTPS_PROXY=https:/)
       await client.ended()
       const [record] = await gate.audit.waitForDecisions(1)
       expect(record).toMatchObject({
         event: { action: 'tunnel-failed', reason: 'tls_handshake_failed' },
         source: { ip: '127.0.0.1' },
-        sallyport: { detail: 'ERR_SSL_HTTPS_PROXY_REQUEST' },
+        sallyport: { detail: 'plain HTTP on a TLS port, write HTTPS_PROXY=https://...' },
       })
+      expect(gate.parts.dropped).toBe(0)
+    })
+
+    test('plain HTTP from a client outside clients.allow is told that', async () => {
+      const gate = await open({ clients: { allow: ['192.0.2.0/24'] } })
+      const client = await RawClient.connect(gate.port)
+      onTestFinished(() => client.destroy())
+      await client.send('CONNECT cgr.dev:443 HTTP/1.1\r\nHost: cgr.dev\r\n\r\n')
+      expect((await client.reply()).phrase).toContain('client_not_allowed')
+    })
+
+    test('bytes that are neither TLS nor HTTP are recorded', async () => {
+      const gate = await open()
+      const client = await RawClient.connect(gate.port)
+      onTestFinished(() => client.destroy())
+      await client.send(Buffer.alloc(64, 0x7f))
+      await client.ended()
+      const [record] = await gate.audit.waitForDecisions(1)
+      expect(record?.event.reason).toBe('tls_handshake_failed')
+      expect(record?.sallyport['detail']).toMatch(/^ERR_SSL_/)
+    })
+
+    test.each([1, 100])('a handshake that stops after %i bytes is recorded', async (length) => {
+      const gate = await open({ limits: { headTimeout: '300ms' } })
+      const client = await RawClient.connect(gate.port)
+      onTestFinished(() => client.destroy())
+      await client.send((await clientHello('localhost')).subarray(0, length))
+      await client.ended()
+      const [record] = await gate.audit.waitForDecisions(1)
+      expect(record).toMatchObject({
+        event: { reason: 'tls_handshake_failed' },
+        source: { ip: '127.0.0.1' },
+        sallyport: { detail: 'timeout' },
+      })
+      expect(gate.parts.dropped).toBe(0)
+    })
+
+    test('a handshake in many pieces is as good as one', async () => {
+      const gate = await open()
+      const socket = connectTcp(gate.port, '127.0.0.1')
+      onTestFinished(() => void socket.destroy())
+      await within(new Promise((resolve) => socket.once('connect', resolve)), 'a connection')
+      // What the TLS client writes goes out a byte at a time.
+      const split = new Duplex({
+        read: () => undefined,
+        write(chunk: Buffer, _encoding, done) {
+          for (const byte of chunk) socket.write(Buffer.of(byte))
+          done()
+        },
+      })
+      socket.setNoDelay(true)
+      socket.on('data', (chunk: Buffer) => split.push(chunk))
+      const secured = connect({ socket: split, ca: readFileSync(ca.cert), servername: 'localhost' })
+      secured.on('error', () => undefined)
+      await within(new Promise((resolve) => secured.once('secureConnect', resolve)), 'the handshake')
+      expect(secured.authorized).toBe(true)
     })
 
     test("a client that does not trust the gate's certificate is recorded", async () => {
@@ -330,17 +395,31 @@ describe.skipIf(!hasOpenssl)('with openssl', () => {
       expect(record?.event.reason).toBe('tls_handshake_failed')
     })
 
-    test('a port check, and a client that says nothing, leave no record and free their place', async () => {
-      const gate = await open({ limits: { headTimeout: '300ms' } })
-      for (let round = 0; round < 2; round += 1) {
+    test('clients that say nothing are counted, bounded for each address, and free their place', async () => {
+      const gate = await open({ limits: { headTimeout: '3s' } })
+      for (let round = 1; round <= 2; round += 1) {
         const silent = await Promise.all(Array.from({ length: 64 }, () => RawClient.connect(gate.port)))
-        // One more than one address may have under way: dropped at once.
+        onTestFinished(() => {
+          for (const client of silent) client.destroy()
+        })
+        // One more than one address may have under way: dropped at once, the others still being open.
         const over = await RawClient.connect(gate.port)
         await over.ended()
+        expect(gate.parts.dropped).toBe(65 * round - 64)
         for (const client of silent) await client.ended()
+        expect(gate.parts.dropped).toBe(65 * round)
       }
       expect(await ask(gate)).toContain('200')
       expect(gate.audit.decisions).toEqual([])
+    }, 30_000)
+
+    test('a port check is neither recorded nor counted', async () => {
+      const gate = await open()
+      const check = await RawClient.connect(gate.port)
+      check.finish()
+      await check.ended()
+      expect(await ask(gate)).toContain('200')
+      expect(gate.parts.dropped).toBe(0)
     })
 
     test('a client outside clients.allow is told so after its handshake', async () => {

@@ -1,6 +1,7 @@
 /**
  * The wire of TLS listeners: node:tls in front, the portable wire behind. A client is taken on when its handshake is
- * done, or, so that it can be recorded, when its handshake failed for what it had sent.
+ * done, or, so that it can be recorded, when its handshake failed for what it had sent; who speaks plain HTTP is taken on
+ * as it is, so that it can be told.
  */
 import { constants } from 'node:crypto'
 import { createServer as createTcpServer, Socket } from 'node:net'
@@ -22,6 +23,8 @@ export interface TlsFiles {
 export interface TlsWire extends Wire {
   /** Other certificates, for the handshakes to come. Whether clients have to show one stays as it was. */
   renew(files: TlsFiles): void
+  /** Connections closed unanswered and unrecorded: too many handshakes at once, or not a byte in time. */
+  readonly dropped: number
 }
 
 export interface TlsWireOptions extends TlsFiles {
@@ -61,22 +64,30 @@ export function createTlsWire(options: TlsWireOptions): TlsWire {
     ...(options.clientCa && { requestCert: true, rejectUnauthorized: false }),
   }
   const servers = new Set<Server>()
+  let dropped = 0
   return {
     ...createPortableWire(),
+    get dropped() {
+      return dropped
+    },
     renew(files) {
       context = contextOf(files)
       for (const server of servers) server.setSecureContext(context)
     },
     async listen(address, onConnection) {
-      const handshakes = new Handshakes()
+      const handshakes = new Handshakes(options.handshakeTimeoutMs, (socket, remote) => {
+        if (socket.bytesRead === 0) dropped += 1
+        else onConnection(new PortableConnection(socket, { remote, broken: 'ERR_TLS_HANDSHAKE_TIMEOUT' }))
+        socket.destroy()
+      })
       const server = createServer({ ...context, ...handshake })
       server.on('secureConnection', (socket) => {
-        const remote = handshakes.end(socket)
+        const remote = handshakes.end(below(socket))
         const certificate = options.clientCa && certificateOf(socket)
         onConnection(new PortableConnection(socket, { remote, certificate }))
       })
       server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
-        const remote = handshakes.end(socket)
+        const remote = handshakes.end(below(socket))
         // Port checks, and clients that hang up, have asked for nothing.
         if (error.code?.startsWith('ERR_SSL_')) {
           onConnection(new PortableConnection(socket, { remote, broken: error.code }))
@@ -84,8 +95,21 @@ export function createTlsWire(options: TlsWireOptions): TlsWire {
         socket.destroy()
       })
       const listener = createTcpServer(TCP_OPTIONS, (socket) => {
-        if (handshakes.begin(socket)) server.emit('connection', socket)
-        else socket.destroy()
+        if (!handshakes.begin(socket)) {
+          dropped += 1
+          socket.destroy()
+          return
+        }
+        onFirstBytes(socket, (bytes) => {
+          if (isHttp(bytes)) {
+            const remote = handshakes.end(socket)
+            onConnection(new PortableConnection(socket, { remote, broken: 'ERR_SSL_HTTP_REQUEST' }))
+          } else {
+            // node:tls reads what is buffered first.
+            socket.unshift(bytes)
+            server.emit('connection', socket)
+          }
+        })
       })
       const listening = await listenOn(listener, address, options)
       servers.add(server)
@@ -100,39 +124,75 @@ export function createTlsWire(options: TlsWireOptions): TlsWire {
   }
 }
 
-/** Counts handshakes, so that who only begins them takes nothing from the others. */
+/** Calls back once, with the socket paused; a client that hangs up before is gone without a word. */
+function onFirstBytes(socket: Socket, then: (bytes: Buffer) => void): void {
+  const destroy = (): void => void socket.destroy()
+  socket.on('error', destroy)
+  socket.once('end', destroy)
+  socket.once('data', (bytes: Buffer) => {
+    socket.pause()
+    socket.off('error', destroy)
+    socket.off('end', destroy)
+    then(bytes)
+  })
+}
+
+/** No record of TLS begins with a capital letter, and every request of HTTP does. */
+function isHttp(bytes: Buffer): boolean {
+  const [first = 0] = bytes
+  return first >= 0x41 && first <= 0x5a
+}
+
+/**
+ * Counts handshakes, so that who only begins them takes nothing from the others, and ends those that take too long, from
+ * the first moment on: the time that node:tls gives a handshake begins with its first byte.
+ */
 class Handshakes {
-  readonly #clients = new Map<Socket, Endpoint>()
+  readonly #clients = new Map<Socket, { readonly remote: Endpoint; readonly timer: NodeJS.Timeout }>()
   readonly #perClient = new Map<string, number>()
+  readonly #timeoutMs: number
+  readonly #onTimeout: (socket: Socket, remote: Endpoint) => void
+
+  constructor(timeoutMs: number, onTimeout: (socket: Socket, remote: Endpoint) => void) {
+    this.#timeoutMs = timeoutMs
+    this.#onTimeout = onTimeout
+  }
 
   begin(socket: Socket): boolean {
     const { address, port } = endpoint(socket.remoteAddress, socket.remotePort)
     const own = this.#perClient.get(address) ?? 0
     if (address === '' || this.#clients.size >= MAX_HANDSHAKES || own >= MAX_HANDSHAKES_PER_CLIENT)
       return false
-    this.#clients.set(socket, { address, port })
+    const remote = { address, port }
+    const timer = setTimeout(() => {
+      this.end(socket)
+      this.#onTimeout(socket, remote)
+    }, this.#timeoutMs)
+    this.#clients.set(socket, { remote, timer })
     this.#perClient.set(address, own + 1)
     // However it ends.
-    socket.once('close', () => this.#end(socket))
+    socket.once('close', () => this.end(socket))
     return true
   }
 
-  /** Whose handshake it was; the TLS socket of a client that is gone no longer knows. */
-  end(socket: TLSSocket): Endpoint | undefined {
-    // The socket below, which node:tls keeps under this name and documents nowhere.
-    const below: unknown = Reflect.get(socket, '_parent')
-    return below instanceof Socket ? this.#end(below) : undefined
-  }
-
-  #end(socket: Socket): Endpoint | undefined {
-    const client = this.#clients.get(socket)
+  /** Whose handshake it was; the socket of a client that is gone no longer knows. */
+  end(socket: Socket | undefined): Endpoint | undefined {
+    const client = socket && this.#clients.get(socket)
     if (!client) return undefined
+    clearTimeout(client.timer)
     this.#clients.delete(socket)
-    const left = (this.#perClient.get(client.address) ?? 1) - 1
-    if (left > 0) this.#perClient.set(client.address, left)
-    else this.#perClient.delete(client.address)
-    return client
+    const { address } = client.remote
+    const left = (this.#perClient.get(address) ?? 1) - 1
+    if (left > 0) this.#perClient.set(address, left)
+    else this.#perClient.delete(address)
+    return client.remote
   }
+}
+
+/** The socket below, which node:tls keeps under this name and documents nowhere. */
+function below(socket: TLSSocket): Socket | undefined {
+  const parent: unknown = Reflect.get(socket, '_parent')
+  return parent instanceof Socket ? parent : undefined
 }
 
 function certificateOf(socket: TLSSocket): ClientCertificate {
