@@ -2,7 +2,8 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { failureOf, fuzz } from './fuzz.ts'
-import { TARGETS, type FuzzTarget } from './targets.ts'
+import type { FuzzTarget } from './target.ts'
+import { TARGETS } from './targets.ts'
 
 const REGRESSIONS = new URL('./regressions/', import.meta.url)
 const SEED = Number(process.env['SALLYPORT_SEED'] ?? Date.now() % 2 ** 31)

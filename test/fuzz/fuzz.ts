@@ -1,7 +1,7 @@
 /** The mutation fuzzer: feeds a target, keeps what is judged in a new way, stops at the first thing that does not hold. */
 import { between, seededRandom } from '../support/random.ts'
 import { mutate, shorten } from './mutate.ts'
-import type { FuzzTarget } from './targets.ts'
+import type { FuzzTarget } from './target.ts'
 
 export interface FuzzReport {
   readonly inputs: number

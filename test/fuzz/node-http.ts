@@ -10,12 +10,25 @@ export interface Meaning {
   readonly host: string | undefined
   readonly userAgent: string | undefined
   readonly rest: string
+  /** How the body of a request ends. */
+  readonly framing?: string
 }
 
-/** Each head at once and in one piece; `refused` where Node does not take it for a CONNECT. */
+/** Each head at once and in one piece; `refused` where Node does not take it. */
 export function askNode(bytes: Buffer): Promise<Meaning | 'refused'> {
   const { promise, resolve } = Promise.withResolvers<Meaning | 'refused'>()
-  const server = createServer({ requireHostHeader: true }, () => resolve('refused'))
+  const server = createServer({ requireHostHeader: true }, (request) =>
+    resolve({
+      method: request.method,
+      target: request.url,
+      version: request.httpVersion,
+      host: request.headers.host,
+      userAgent: request.headers['user-agent'],
+      rest: '',
+      framing:
+        request.headers['transfer-encoding'] ?? (request.headers['content-length'] ? 'length' : 'none'),
+    }),
+  )
   server.on('connect', (request: IncomingMessage, _, rest: Buffer) =>
     resolve({
       method: request.method,

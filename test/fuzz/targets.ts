@@ -12,7 +12,7 @@ import { parseAuthority } from '../../src/policy/authority.ts'
 import { formatHostPattern, matchesHost, parseHostPattern } from '../../src/policy/host-pattern.ts'
 import { parseHostname } from '../../src/policy/hostname.ts'
 import { readBundledPresets } from '../../src/presets/bundled.ts'
-import { HeadParser, MAX_HEAD_BYTES, type HeadResult } from '../../src/proxy/head.ts'
+import { MAX_HEAD_BYTES } from '../../src/proxy/head.ts'
 import { ClientHelloParser, MAX_HELLO_BYTES, type HelloResult } from '../../src/tls/client-hello.ts'
 import {
   helloRecord,
@@ -23,29 +23,14 @@ import {
   supportedVersions,
 } from '../tls/hello-builder.ts'
 import { readByPackage } from '../tls/hello-judges.ts'
+import { absoluteForm } from './absolute-form.ts'
 import { askNode } from './node-http.ts'
+import { parseHead } from './parse-head.ts'
+import { proxyProtocol } from './proxy-protocol.ts'
+import { segments, texts, type FuzzTarget } from './target.ts'
 
-export interface FuzzTarget {
-  readonly name: string
-  readonly seeds: readonly Buffer[]
-  readonly dictionary: readonly Buffer[]
-  check(input: Buffer): string | Promise<string>
-}
-
-const texts = (...list: readonly string[]): Buffer[] => list.map((text) => Buffer.from(text, 'latin1'))
 const CANONICAL =
   /^(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/
-
-/** The same bytes in segments whose sizes follow from the bytes themselves, so that an input is all there is to repeat. */
-function segments(bytes: Buffer): Buffer[] {
-  const pieces: Buffer[] = []
-  for (let at = 0, turn = 1; at < bytes.length; turn += 1) {
-    const size = 1 + (((bytes[at] ?? 0) * 7 + turn * 13) % 61)
-    pieces.push(bytes.subarray(at, at + size))
-    at += size
-  }
-  return pieces
-}
 
 const head: FuzzTarget = {
   name: 'head',
@@ -86,6 +71,7 @@ const head: FuzzTarget = {
       return 'incomplete'
     }
     if (whole.kind === 'refused') return `${whole.code} ${whole.detail}`
+    assert.equal(whole.kind, 'connect', 'served without being asked to forward')
     const authority = parseAuthority(whole.target)
     if (authority.kind === 'malformed') return `connect, ${authority.malformation}`
     const { target, version, host, userAgent, rest } = whole
@@ -96,20 +82,6 @@ const head: FuzzTarget = {
     )
     return `connect ${authority.kind}, ${version}, ${host === undefined ? 'no host' : 'host'}`
   },
-}
-
-/** The verdict on these segments; what was not looked at any more counts as tunnel bytes. */
-function parseHead(pieces: readonly Buffer[]): HeadResult {
-  const parser = new HeadParser()
-  for (const [index, piece] of pieces.entries()) {
-    if (piece.length === 0) continue
-    const result = parser.push(piece)
-    if (result.kind === 'connect') {
-      return { ...result, rest: Buffer.concat([result.rest, ...pieces.slice(index + 1)]) }
-    }
-    if (result.kind === 'refused') return result
-  }
-  return { kind: 'incomplete' }
 }
 
 const NAMES = texts(
@@ -336,5 +308,12 @@ const configuration: FuzzTarget = {
   },
 }
 
-/** The parser of the PROXY protocol joins here, as another entry, with seeds of both of its versions. */
-export const TARGETS: readonly FuzzTarget[] = [head, authority, rules, clientHello, configuration]
+export const TARGETS: readonly FuzzTarget[] = [
+  head,
+  absoluteForm,
+  proxyProtocol,
+  authority,
+  rules,
+  clientHello,
+  configuration,
+]
