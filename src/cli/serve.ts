@@ -245,6 +245,10 @@ function whyNotListening(error: unknown, config: Config): string {
       return `cannot listen on ${where}: no permission; ports below 1024 need root or CAP_NET_BIND_SERVICE`
     case 'EADDRNOTAVAIL':
       return `cannot listen on ${where}: this machine has no such address`
+    case 'ERR_ACCESS_DENIED':
+      return error instanceof Error && 'permission' in error && error.permission === 'ChildProcess'
+        ? 'cannot start workers: Node may not start programs (--permission); add --allow-child-process, or set `workers: 1`'
+        : `cannot listen on ${where}: Node may not use the network (--permission); add --allow-net`
     default:
       return `cannot listen on ${where}: ${error instanceof Error ? error.message : String(error)}`
   }

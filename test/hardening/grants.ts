@@ -2,20 +2,21 @@
 import { fileURLToPath } from 'node:url'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
+/** Of the program; its entry point is granted by Node itself. */
+const PROGRAM = ['src', 'config', 'node_modules', 'package.json'] as const
 
-export type Grant = 'network' | 'program' | 'configuration file'
+export const GRANTS = ['network', 'configuration file', ...PROGRAM] as const
+export type Grant = (typeof GRANTS)[number]
 
 /** Node's options, with these grants left out. */
 export function leastGrants(configFile: string, without: readonly Grant[] = []): readonly string[] {
-  const program = ['bin', 'src', 'config', 'node_modules', 'package.json'].map(
-    (path) => `--allow-fs-read=${ROOT}${path}`,
-  )
+  const grant = (name: Grant, option: string): string[] => (without.includes(name) ? [] : [option])
   return [
     '--permission',
     '--disable-proto=delete',
     '--disallow-code-generation-from-strings',
-    ...(without.includes('network') ? [] : ['--allow-net']),
-    ...(without.includes('program') ? [] : program),
-    ...(without.includes('configuration file') ? [] : [`--allow-fs-read=${configFile}`]),
+    ...grant('network', '--allow-net'),
+    ...PROGRAM.flatMap((path) => grant(path, `--allow-fs-read=${ROOT}${path}`)),
+    ...grant('configuration file', `--allow-fs-read=${configFile}`),
   ]
 }

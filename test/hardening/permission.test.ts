@@ -1,16 +1,17 @@
 /** The gate under Node's permission model with the least grants: it does its work, and what it does not need is refused. */
 import { execFile } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { until } from '../support/deadline.ts'
 import { addresses, NODATA } from '../support/dns-scripts.ts'
 import { DnsServer } from '../support/dns-server.ts'
 import { GateProcess } from '../support/gate-process.ts'
 import { openProcessLab } from '../support/process-lab.ts'
-import { leastGrants, type Grant } from './grants.ts'
+import { GRANTS, leastGrants } from './grants.ts'
 
 const PROBE = fileURLToPath(new URL('./probe.mjs', import.meta.url))
 /** `--allow-net` came with Node 25; before, the network cannot be taken away. */
@@ -42,16 +43,63 @@ describe.runIf(permits)('with the least grants', () => {
     expect(dns.count('A', 'cgr.dev')).toBe(1)
   })
 
-  test.for<Grant>(['network', 'program', 'configuration file'])(
-    'none is too many: not without %s',
-    async (grant) => {
-      const start = GateProcess.start(
-        { wire: 'portable' },
-        { nodeOptions: (file) => leastGrants(file, [grant]) },
-      )
-      await expect(start).rejects.toThrow('the gate did not start')
-    },
-  )
+  test.for(GRANTS)('none is too many: not without %s', async (grant) => {
+    const start = GateProcess.start(
+      { wire: 'portable' },
+      { nodeOptions: (file) => leastGrants(file, [grant]) },
+    )
+    await expect(start).rejects.toThrow('the gate did not start')
+  })
+
+  test('workers need --allow-child-process, and it says so', async () => {
+    const start = GateProcess.start({ wire: 'portable', workers: 2 }, { nodeOptions: leastGrants })
+    await expect(start).rejects.toThrow(
+      'cannot start workers: Node may not start programs (--permission); add --allow-child-process',
+    )
+  })
+
+  test.for<[string, (path: string) => Readonly<Record<string, unknown>>]>([
+    ['clients.passwords', (path) => ({ clients: { passwords: path } })],
+    ['policy.candidate', (path) => ({ policy: { candidate: path } })],
+    [
+      'listen[0].tls.cert',
+      (path) => ({ listen: [{ address: '127.0.0.1:0', tls: { cert: path, key: path } }] }),
+    ],
+    ['admin.tokenFile', (path) => ({ admin: { listen: '127.0.0.1:0', tokenFile: path } })],
+  ])('%s needs a grant of its own, and it says so', async ([key, settings]) => {
+    const path = join(folderForTest(), 'file')
+    writeFileSync(path, '')
+    const start = GateProcess.start({ wire: 'portable', ...settings(path) }, { nodeOptions: leastGrants })
+    await expect(start).rejects.toThrow(`${key}: `)
+  })
+
+  test.for<[string, (file: string) => string, boolean]>([
+    ['file', (file) => file, false],
+    ['folder', dirname, true],
+  ])('with a grant for its %s alone a change is noticed: %s', async ([, granted, noticed]) => {
+    const lab = await openProcessLab()
+    let config = ''
+    const gate = await lab.gate(
+      { wire: 'portable' },
+      {
+        nodeOptions(file) {
+          config = file
+          return [...leastGrants(file, ['configuration file']), `--allow-fs-read=${granted(file)}`]
+        },
+      },
+    )
+    const reloaded = () => gate.audit.records.find(({ event }) => event.action === 'gate-reloaded')
+    writeFileSync(config, `${readFileSync(config, 'utf8')}\n# changed\n`)
+    if (noticed) {
+      await until(() => reloaded() !== undefined, 'the change to be noticed')
+      expect(reloaded()?.sallyport['trigger']).toBe('file')
+    } else {
+      expect(gate.stderr).toContain('changes of files go unnoticed')
+      gate.child.kill('SIGHUP')
+      await until(() => reloaded() !== undefined, 'the reload')
+      expect(reloaded()?.sallyport['trigger']).toBe('signal')
+    }
+  })
 
   test('an audit file needs grants of its own, for that file', async () => {
     const lab = await openProcessLab()
