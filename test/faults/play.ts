@@ -32,6 +32,8 @@ export interface Played {
   readonly whole: readonly ('up' | 'down')[]
   /** Sockets of the gate that were not there before the row. */
   readonly socketsLeft: number
+  /** Ends of pipes beyond those that the kernel wire may keep for the next transfer. */
+  readonly pipeEndsLeft: number
   readonly bystander: 'untouched' | 'broken'
   readonly alive: boolean
 }
@@ -141,7 +143,7 @@ export async function playStage(rows: readonly Row[]): Promise<StageReport> {
     })
     const bystander = await Bystander.open(gate, 'bystander.example.com', echo.port)
     await until(() => gate?.audit.decisions.length === 1, 'the record of the bystander')
-    const baseline = await settledSockets(gate)
+    const baseline = { sockets: await settledSockets(gate), pipeEnds: gate.pipeEnds() }
     const played = new Map<string, Played | Error>()
     for (const one of prepared) {
       const result = await play(one, gate, dns, bystander, baseline).catch((error: unknown) =>
@@ -187,12 +189,23 @@ async function prepare(row: Row, index: number, dns: DnsServer): Promise<Prepare
   return { row, name, upload, download, hello, host, answer: () => answered.resolve() }
 }
 
+interface Baseline {
+  readonly sockets: number
+  readonly pipeEnds: number
+}
+
+/**
+ * Rows go one by one, beside the bystander: four directions, so the wire's pool never has reason to keep more than four
+ * pipes, however many rows there are.
+ */
+const KEPT_PIPE_ENDS = 8
+
 async function play(
   one: Prepared,
   gate: GateProcess,
   dns: DnsServer,
   bystander: Bystander,
-  baseline: number,
+  baseline: Baseline,
 ): Promise<Played> {
   const { row, name, host } = one
   const client = new ScriptedClient(await RawClient.connect(gate.port), one)
@@ -211,7 +224,15 @@ async function play(
       await until(() => gate.audit.closings.some(own), 'the closing record', REST_MS)
     const whole = client.whole()
     client.destroy()
-    await until(() => gate.sockets() <= baseline, 'the sockets of the gate to close', REST_MS).catch(
+    const left = () => ({
+      socketsLeft: Math.max(0, gate.sockets() - baseline.sockets),
+      pipeEndsLeft: Math.max(0, gate.pipeEnds() - baseline.pipeEnds - KEPT_PIPE_ENDS),
+    })
+    await until(() => left().socketsLeft === 0, 'the sockets of the gate to close', REST_MS).catch(
+      () => undefined,
+    )
+    // They go in the same breath; what leaked for one row is there for all that follow, so none waits long.
+    await until(() => left().pipeEndsLeft === 0, 'the pipes of the gate to close', 1000).catch(
       () => undefined,
     )
     return {
@@ -219,7 +240,7 @@ async function play(
       decisions: gate.audit.decisions.slice(before).map(({ event }) => event.reason),
       closings: gate.audit.closings.filter(own).map(({ event }) => event.reason),
       whole,
-      socketsLeft: Math.max(0, gate.sockets() - baseline),
+      ...left(),
       bystander: await bystander.state(),
       alive: gate.alive,
     }

@@ -115,17 +115,26 @@ export class GateProcess {
     return this.child.exitCode === null && this.child.signalCode === null
   }
 
-  /** Descriptors of sockets; Linux only. Pipes are left out: the kernel wire keeps some. */
+  /** Descriptors of sockets; Linux only. */
   sockets(): number {
+    return this.#descriptorsOf('socket:')
+  }
+
+  #descriptorsOf(kind: 'socket:' | 'pipe:'): number {
     const folder = `/proc/${this.pid}/fd`
     return readdirSync(folder).filter((fd) => {
       try {
-        return readlinkSync(`${folder}/${fd}`).startsWith('socket:')
+        return readlinkSync(`${folder}/${fd}`).startsWith(kind)
       } catch {
         // Closed meanwhile.
         return false
       }
     }).length
+  }
+
+  /** Both ends of every pipe; Linux only. */
+  pipeEnds(): number {
+    return this.#descriptorsOf('pipe:')
   }
 
   /** All descriptors; Linux only. */
