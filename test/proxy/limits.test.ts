@@ -104,7 +104,7 @@ describe('time', () => {
 
   test('a tunnel in use is closed at limits.maxAge, and says so in its closing record', async () => {
     const lab = await openLab()
-    const gate = await lab.gate({ limits: { maxAge: '150ms' } })
+    const gate = await lab.gate({ limits: { maxAge: '1s' } })
     const client = await openTunnel(lab, gate)
     const stream = setInterval(() => client.socket.write('still here'), 10)
     try {
@@ -118,7 +118,7 @@ describe('time', () => {
 
   test('an idle tunnel is closed and says so in its closing record', async () => {
     const lab = await openLab()
-    const gate = await lab.gate({ limits: { idleTimeout: '80ms' } })
+    const gate = await lab.gate({ limits: { idleTimeout: '1s' } })
     const client = await openTunnel(lab, gate)
     await client.ended()
     const [closing] = await gate.audit.waitForClosings(1)
