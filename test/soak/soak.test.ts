@@ -56,10 +56,16 @@ describe('the verdict', () => {
   })
 })
 
-test.runIf(process.platform === 'linux')('a soak of six seconds', { timeout: 90_000 }, async () => {
+const kernel = process.platform === 'linux' && ['x64', 'arm64'].includes(process.arch)
+const wires = [
+  ...(process.platform === 'linux' ? ['portable' as const] : []),
+  ...(kernel ? ['kernel' as const] : []),
+]
+
+test.for(wires)('a soak of six seconds on the %s wire', { timeout: 90_000 }, async (wire) => {
   const report = await soak({
     seconds: 6,
-    wire: 'portable',
+    wire,
     clients: 12,
     seed: 1,
     sampleMs: 500,
