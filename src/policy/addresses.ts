@@ -69,14 +69,19 @@ const PROHIBITED_IPV6: readonly NamedBlock[] = table([
 ])
 
 const GLOBAL_UNICAST_IPV6 = block('2000::/3')
-const IPV6_OUTSIDE_GLOBAL_UNICAST: readonly string[] =
-  '::/96 64:ff9b::/96 64:ff9b:1::/48 100::/8 200::/7 400::/6 800::/5 1000::/4 4000::/2 8000::/1'.split(' ')
+const IPV6_OUTSIDE_GLOBAL_UNICAST: readonly AddressBlock[] =
+  '::/96 64:ff9b::/96 64:ff9b:1::/48 100::/8 200::/7 400::/6 800::/5 1000::/4 4000::/2 8000::/1'
+    .split(' ')
+    .map(block)
 
 /**
  * What may never be dialled, for other systems that have to be told in blocks; none lies in another. Outside 2000::/3
- * that is all of IPv6 but the v4-mapped block, which many of them take for IPv4 itself.
+ * that is all of IPv6 but what nobody has in ::/8, and there the v4-mapped block, which many of them take for IPv4 itself.
+ *
+ * @param allow blocks of `addresses.allow`, taken out of them. A list of exceptions beside the blocks would not do where
+ * a system asks whether any address of an answer is in a list: one excepted address would then let a mixed answer pass.
  */
-export function prohibitedBlocks(): {
+export function prohibitedBlocks(allow: readonly string[] = []): {
   readonly ipv4: readonly string[]
   /** Inside 2000::/3. */
   readonly ipv6: readonly string[]
@@ -88,11 +93,30 @@ export function prohibitedBlocks(): {
     ({ prefixLength, address }) =>
       !inside.some((other) => other.prefixLength < prefixLength && contains(other, address)),
   )
+  const holes = allow.map(block)
+  const rest = (blocks: readonly AddressBlock[]): readonly string[] =>
+    blocks.flatMap((whole) => subtract(whole, holes).map(({ text }) => text))
   return {
-    ipv4: PROHIBITED_IPV4.map(({ text }) => text),
-    ipv6: widest.map(({ text }) => text),
-    ipv6Outside: IPV6_OUTSIDE_GLOBAL_UNICAST,
+    ipv4: rest(PROHIBITED_IPV4),
+    ipv6: rest(widest),
+    ipv6Outside: rest(IPV6_OUTSIDE_GLOBAL_UNICAST),
   }
+}
+
+/** What is left of a block, in as few blocks as that takes. */
+function subtract(whole: AddressBlock, holes: readonly AddressBlock[]): readonly AddressBlock[] {
+  const inside = holes.filter((hole) => contains(whole, hole.address) || contains(hole, whole.address))
+  if (inside.length === 0) return [whole]
+  if (inside.some((hole) => hole.prefixLength <= whole.prefixLength)) return []
+  return halves(whole).flatMap((half) => subtract(half, inside))
+}
+
+function halves({ address, prefixLength }: AddressBlock): readonly [AddressBlock, AddressBlock] {
+  const half = (bytes: number[]): AddressBlock =>
+    block(`${ipaddr.fromByteArray(bytes).toString()}/${prefixLength + 1}`)
+  const lower = address.toByteArray()
+  const upper = lower.with(prefixLength >> 3, (lower[prefixLength >> 3] ?? 0) | (0x80 >> (prefixLength & 7)))
+  return [half(lower), half(upper)]
 }
 
 /**

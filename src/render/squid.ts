@@ -8,17 +8,17 @@ export function renderSquid(plan: Plan): Rendering {
   const gaps = [
     `${GAPS.sni} (ssl_bump peek with ssl::server_name gets near, with squid-openssl and a certificate.)`,
     'It checks the addresses of a name before it dials, but may dial a later answer.',
-    'It keeps DNS answers by their TTL, but a missing name for at least a minute (negative_dns_ttl).',
+    'It keeps every DNS answer, and a missing name too, for at least a minute (negative_dns_ttl).',
     'An access.log line has no rule and no reason.',
   ]
-  const { ipv4, ipv6, ipv6Outside } = prohibitedBlocks()
+  // `dst` matches when any address of a name does, so the denial has no exceptions: they are not in the blocks.
+  const { ipv4, ipv6, ipv6Outside } = prohibitedBlocks(plan.permittedBlocks)
   return text(
     comment('#', heading(plan, 'squid', gaps)),
     '\nhttp_port 127.0.0.1:3128\n\n',
     ...portsOf(plan).map((port) => lists(plan, port)),
     '\n# Addresses that are nobody on the internet: a name may not point inside.\n',
     ...[...ipv4, ...ipv6, ...ipv6Outside].map((block) => `acl sallyport_inside dst ${block}\n`),
-    ...plan.permittedBlocks.map((block) => `acl sallyport_permitted dst ${block}\n`),
     '\nhttp_access deny !CONNECT\n',
     ...portsOf(plan).map((port) => verdicts(plan, port)),
     'http_access deny all\n',
@@ -39,12 +39,11 @@ function lists(plan: Plan, port: number): string {
 
 function verdicts(plan: Plan, port: number): string {
   const on = `sallyport_port_${port}`
-  const inside = `sallyport_inside${plan.permittedBlocks.length > 0 ? ' !sallyport_permitted' : ''}`
   const denied = onPort(plan.exceptions, port).length > 0
   return (
     (denied ? `http_access deny ${on} sallyport_deny_${port}\n` : '') +
     // The name first: a denied one must not be resolved.
-    `http_access deny ${on} sallyport_allow_${port} ${inside}\n` +
+    `http_access deny ${on} sallyport_allow_${port} sallyport_inside\n` +
     `http_access allow ${on} sallyport_allow_${port}\n`
   )
 }

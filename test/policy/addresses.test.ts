@@ -1,11 +1,13 @@
 import { BlockList } from 'node:net'
 import fc from 'fast-check'
+import ipaddr from 'ipaddr.js'
 import { describe, expect, test } from 'vitest'
 import {
   canonicalAddress,
   classifyAddress,
   inBlocks,
   parseBlock,
+  prohibitedBlocks,
   type AddressBlock,
 } from '../../src/policy/addresses.ts'
 
@@ -200,6 +202,91 @@ describe('exceptions of `addresses.allow`', () => {
     ['something unreadable', 'cgr.dev', ['0.0.0.0/0', '::/0'], { kind: 'prohibited' }],
   ])('%s: %s', (_what, address, allow, verdict) => {
     expect(classifyAddress(address, blocks(...allow))).toMatchObject(verdict)
+  })
+})
+
+describe('the prohibited blocks without the exceptions', () => {
+  test('are what is left, in as few blocks as that takes', () => {
+    const { ipv4, ipv6Outside } = prohibitedBlocks([
+      '10.9.0.0/16',
+      '192.168.0.0/16',
+      '172.0.0.0/8',
+      'fc00::/8',
+    ])
+    expect(ipv4.filter((block) => /^(?:10|172|192\.168)\./.test(block))).toEqual([
+      '10.0.0.0/13',
+      '10.8.0.0/16',
+      '10.10.0.0/15',
+      '10.12.0.0/14',
+      '10.16.0.0/12',
+      '10.32.0.0/11',
+      '10.64.0.0/10',
+      '10.128.0.0/9',
+    ])
+    expect(ipv6Outside.filter((block) => block.startsWith('f'))).toEqual([
+      'f000::/5',
+      'f800::/6',
+      'fd00::/8',
+      'fe00::/7',
+    ])
+  })
+
+  const four = prohibitedBlocks().ipv4
+  const six = [...prohibitedBlocks().ipv6, ...prohibitedBlocks().ipv6Outside]
+  /** An exception somewhere in a prohibited block, or around it. */
+  const exception = (all: readonly string[], shortest: number): fc.Arbitrary<string> =>
+    fc
+      .tuple(fc.constantFrom(...all), fc.nat(), fc.integer({ min: 1, max: 2 ** 30 }))
+      .map(([text, seed, low]) => {
+        const [address, bits] = ipaddr.parseCIDR(text)
+        const bytes = address.toByteArray()
+        const length = Math.max(shortest, Math.min(bytes.length * 8, bits - 2 + (seed % 24)))
+        const filled = bytes.map((byte, at) => (at * 8 >= bits ? (low >> ((at % 4) * 8)) & 255 : byte))
+        const base = ipaddr.fromByteArray(filled).toString()
+        const kind = bytes.length === 4 ? ipaddr.IPv4 : ipaddr.IPv6
+        return `${kind.networkAddressFromCIDR(`${base}/${length}`).toString()}/${length}`
+      })
+  const edges = (text: string): readonly string[] => {
+    const kind = text.includes(':') ? ipaddr.IPv6 : ipaddr.IPv4
+    const first = kind.networkAddressFromCIDR(text).toByteArray()
+    const last = kind.broadcastAddressFromCIDR(text).toByteArray()
+    const step = (bytes: readonly number[], by: 1 | -1): number[] => {
+      const out = [...bytes]
+      for (let at = out.length - 1; at >= 0; at -= 1) {
+        out[at] = ((out[at] ?? 0) + by + 256) % 256
+        if (out[at] !== (by === 1 ? 0 : 255)) break
+      }
+      return out
+    }
+    return [first, last, step(first, -1), step(last, 1)].map((bytes) =>
+      ipaddr.fromByteArray(bytes).toString(),
+    )
+  }
+
+  const rest = blocks('::/8')
+  test.each([
+    ['ipv4', four, 8],
+    ['ipv6', six, 7],
+  ] as const)('%s: they hold what the guard refuses, and nothing else', (family, all, shortest) => {
+    const known = blocks(...all)
+    fc.assert(
+      fc.property(fc.array(exception(all, shortest), { minLength: 1, maxLength: 4 }), (allow) => {
+        const left = prohibitedBlocks(allow)
+        const list = new BlockList()
+        for (const text of family === 'ipv4' ? left.ipv4 : [...left.ipv6, ...left.ipv6Outside]) {
+          const [address, length] = ipaddr.parseCIDR(text)
+          list.addSubnet(address.toString(), length, family)
+        }
+        // Of ::/8, where the v4-mapped block lies, only what means something.
+        const asked = allow
+          .flatMap(edges)
+          .filter((address) => !inBlocks(address, rest) || inBlocks(address, known))
+        expect(asked.filter((address) => list.check(address, family))).toEqual(
+          asked.filter((address) => classifyAddress(address, blocks(...allow)).kind === 'prohibited'),
+        )
+      }),
+      { numRuns: 100 },
+    )
   })
 })
 
