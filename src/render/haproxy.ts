@@ -32,13 +32,12 @@ export function renderHaproxy(plan: Plan): Rendering {
 }
 
 function door(plan: Plan, port: number): string {
-  const { ipv4 } = prohibitedBlocks()
+  const { ipv4 } = prohibitedBlocks(plan.permittedBlocks)
   const name = (entry: Allowance | Exception): string =>
     entry.host.kind === 'exact' ? `-m str ${entry.host.hostname}` : `-m end .${entry.host.apex}`
   const acl = (label: string, entries: readonly (Allowance | Exception)[]): readonly string[] =>
     entries.map((entry) => `    acl ${label} req.ssl_sni -i ${name(entry)}`)
   const denied = acl('denied', onPort(plan.exceptions, port))
-  const permitted = plan.permittedBlocks.filter((block) => !block.includes(':'))
   return [
     '',
     `frontend sallyport_${port}`,
@@ -47,16 +46,15 @@ function door(plan: Plan, port: number): string {
     ...acl('allowed', onPort(plan.allow, port)),
     ...denied,
     `    acl inside var(txn.sallyport_ip) -m ip ${ipv4.join(' ')}`,
-    ...(permitted.length > 0 ? [`    acl permitted var(txn.sallyport_ip) -m ip ${permitted.join(' ')}`] : []),
-    '    tcp-request content reject if WAIT_END !{ req.ssl_hello_type 1 }',
-    '    tcp-request content reject if { req.ssl_hello_type 1 } !allowed',
+    // Each waits for as much of the hello as it needs, at most the delay above; what has not come by then is not there.
+    '    tcp-request content reject unless { req.ssl_hello_type 1 }',
+    '    tcp-request content reject unless allowed',
     ...(denied.length > 0 ? ['    tcp-request content reject if denied'] : []),
-    '    tcp-request content do-resolve(txn.sallyport_ip,sallyport,ipv4) req.ssl_sni,lower if allowed',
-    '    tcp-request content reject if allowed !{ var(txn.sallyport_ip) -m found }',
-    `    tcp-request content reject if inside${permitted.length > 0 ? ' !permitted' : ''}`,
-    '    tcp-request content set-dst var(txn.sallyport_ip) if allowed',
-    '    tcp-request content accept if allowed',
-    '    tcp-request content reject if WAIT_END',
+    '    tcp-request content do-resolve(txn.sallyport_ip,sallyport,ipv4) req.ssl_sni,lower',
+    '    tcp-request content reject unless { var(txn.sallyport_ip) -m found }',
+    '    tcp-request content reject if inside',
+    '    tcp-request content set-dst var(txn.sallyport_ip)',
+    '    tcp-request content accept',
     `    default_backend sallyport_${port}`,
     '',
     `backend sallyport_${port}`,
