@@ -68,7 +68,7 @@ export const gatewaySecurityPolicyRule = z.strictObject({
   sessionMatcher: z
     .string()
     .regex(
-      /^(?:host\(\) == '[a-z0-9._-]+'|host\(\)\.endsWith\('\.[a-z0-9._-]+'\))(?: \|\| host\(\)(?: == '[^']+'|\.endsWith\('[^']+'\)))*$/,
+      /^\((?:host\(\)(?: == '[a-z0-9._-]+'|\.endsWith\('\.[a-z0-9._-]+'\))(?: \|\| (?!\))|(?=\)))){1,10}\) && destination\.port == [0-9]+$/,
     ),
   applicationMatcher: z.string().optional(),
   tlsInspectionEnabled: z.boolean().optional(),

@@ -1,5 +1,7 @@
 /** What every target owes its reader: which policy, of which day, which hosts, and what it leaves open. */
 import { describe, expect, test } from 'vitest'
+import { parseAllDocuments } from 'yaml'
+import { z } from 'zod'
 import { TARGETS } from '../../src/render/targets.ts'
 import type { RenderOptions } from '../../src/render/rendering.ts'
 import { NOW, planOf, POLICIES } from './policies.ts'
@@ -107,6 +109,33 @@ describe('details', () => {
       rendered(target, 'policy: {}').split('\n'),
     )
     expect(lines.filter((line) => line.startsWith('#') && line.length > 110)).toEqual([])
+  })
+
+  describe('a rule of gcp-secure-web-proxy', () => {
+    const matchers = (yaml: string): readonly string[] =>
+      parseAllDocuments(rendered('gcp-secure-web-proxy', yaml))
+        .slice(1)
+        .map(
+          (document) => z.looseObject({ sessionMatcher: z.string() }).parse(document.toJS()).sessionMatcher,
+        )
+
+    test('allows its hosts on its port only, and denies on it', () => {
+      expect(matchers(POLICIES['two ports'] ?? '')).toEqual([
+        `(host() == 'cgr.dev') && destination.port == 443`,
+        `(host().endsWith('.example.org') || host() == 'cgr.dev') && destination.port == 8443`,
+      ])
+      expect(matchers(POLICIES['a denial inside a wildcard'] ?? '')[0]).toBe(
+        `(host() == 'internal.example.com') && destination.port == 443`,
+      )
+    })
+
+    test('has at most 12 logical operators; many hosts take several, and none is lost', () => {
+      const yaml = POLICIES['newest'] ?? ''
+      const rules = matchers(yaml)
+      for (const rule of rules) expect(rule.match(/&&|\|\|/g)?.length).toBeLessThanOrEqual(12)
+      const hosts = rules.flatMap((rule) => [...rule.matchAll(/'([^']+)'/g)].map(([, host]) => host))
+      expect(hosts).toEqual(planOf(yaml).allow.map(({ host }) => host.kind === 'exact' && host.hostname))
+    })
   })
 
   test('squid never allows the apex of a wildcard', () => {
