@@ -13,12 +13,12 @@ export type Asked =
   /** There is nobody to ask: `why` says what to do. */
   | { readonly kind: 'nobody'; readonly why: string }
 
-export async function askAdmin(config: Config, path: string): Promise<Asked> {
-  const { listen } = config.admin
+export async function askAdmin(admin: Config['admin'], path: string): Promise<Asked> {
+  const { listen } = admin
   if (listen === null) return { kind: 'nobody', why: 'admin.listen is null, so there is nobody to ask' }
   const from = formatListenAddress({ host: reachable(listen.host), port: listen.port })
   try {
-    const token = readAdminToken(config)
+    const token = readAdminToken({ admin })
     const { status, body } = await request(`http://${from}${path}`, token)
     return { kind: 'answer', status, body: JSON.parse(body), from }
   } catch (error) {

@@ -18,7 +18,7 @@ export function readPasswords({ clients }: Config): ReadonlyMap<string, Password
 }
 
 /** What the admin listener asks for, or nothing where it asks for none. Throws {@link ConfiguredFileError}. */
-export function readAdminToken({ admin }: Config): string | undefined {
+export function readAdminToken({ admin }: Pick<Config, 'admin'>): string | undefined {
   if (admin.token !== null) return admin.token
   if (admin.tokenFile === null) return undefined
   const token = readConfiguredFile('admin.tokenFile', admin.tokenFile).toString('utf8').trim()

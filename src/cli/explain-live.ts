@@ -20,7 +20,7 @@ export async function explainLive(text: string, options: ExplainOptions, io: Io)
     target: text,
     ...(options.client !== undefined && { client: options.client }),
   })
-  const asked = await askAdmin(read.config, `/api/explain?${query.toString()}`)
+  const asked = await askAdmin(read.config.admin, `/api/explain?${query.toString()}`)
   if (asked.kind === 'nobody') {
     io.stderr.write(`sallyport: ${asked.why}\n`)
     return EXIT.usage

@@ -1,4 +1,5 @@
 /** `sallyport healthcheck`: for a container without a shell. Silent when all is well. */
+import { readAdmin } from '../config/read-admin.ts'
 import { askAdmin } from './ask-admin.ts'
 import { EXIT, type ExitCode, type Io } from './io.ts'
 import { printIssues, readConfig } from './read-config.ts'
@@ -9,20 +10,20 @@ export interface HealthcheckOptions {
   readonly live?: boolean
 }
 
+/** A file that is wrong by now is said, and is no answer: the gate runs on with the one before. */
 export async function healthcheck(options: HealthcheckOptions, io: Io): Promise<ExitCode> {
   const read = readConfig(options.config)
-  if (read.kind === 'unreadable') {
-    io.stderr.write(`sallyport: ${read.message}\n`)
-    return EXIT.usage
-  }
-  if (read.kind === 'invalid') {
-    printIssues(read.issues, read.text, io)
-    return EXIT.usage
-  }
-  const asked = await askAdmin(read.config, options.live ? '/healthz' : '/readyz')
+  if (read.kind === 'unreadable') io.stderr.write(`sallyport: ${read.message}\n`)
+  if (read.kind === 'invalid') printIssues(read.issues, read.text, io)
+  const admin =
+    read.kind === 'config' ? read.config.admin : readAdmin(read.kind === 'invalid' ? read.text : '')
+  // Whether it lives is told to anybody, also while the file of the token cannot be read.
+  const asked = options.live
+    ? await askAdmin({ ...admin, token: null, tokenFile: null }, '/healthz')
+    : await askAdmin(admin, '/readyz')
   if (asked.kind === 'nobody') {
     io.stderr.write(`sallyport: ${asked.why}\n`)
-    return read.config.admin.listen === null ? EXIT.usage : EXIT.finding
+    return admin.listen === null ? EXIT.usage : EXIT.finding
   }
   if (asked.status === 200) return EXIT.ok
   io.stderr.write(`sallyport: ${whatFails(asked.body) ?? `status ${asked.status}`}\n`)

@@ -264,6 +264,33 @@ test('the description has every status that a path answers with, and no other', 
   expect([...had].toSorted()).toEqual(described.toSorted())
 })
 
+test(
+  'healthcheck finds the gate also when the file it runs with has been edited badly',
+  { timeout: 60_000 },
+  async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'sallyport-admin-'))
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+    const gate = await serveWithAdmin({}, { token: TOKEN })
+    const file = join(folder, 'sallyport.yaml')
+    const admin = `admin: { listen: '127.0.0.1:${gate.admin}', token: ${TOKEN} }\n`
+    for (const [what, text] of [
+      ['an unknown key', `${admin}polcy: {}\n`],
+      ['no YAML any more', `${admin}policy: { allow: [\n`],
+      ['a wildcard without quotes', `${admin}policy: { allow: [{ host: *.example.com }] }\n`],
+      ['a second document', `${admin}---\nx: 1\n`],
+    ] as const) {
+      writeFileSync(file, text)
+      const { code, stderr } = await run(['healthcheck', '--live', '--config', file])
+      expect([what, code, stderr]).toEqual([what, 0, expect.stringContaining('sallyport.yaml')])
+    }
+    expect((await run(['healthcheck', '--config', file])).code).toBe(0)
+    // The token is not asked for where it is not needed.
+    writeFileSync(file, `admin: { listen: '127.0.0.1:${gate.admin}', tokenFile: ${join(folder, 'none')} }\n`)
+    expect((await run(['healthcheck', '--config', file])).code).toBe(1)
+    expect((await run(['healthcheck', '--live', '--config', file])).code).toBe(0)
+  },
+)
+
 test('the description has every path, and the answers have the fields that it promises', async () => {
   const described = z
     .object({ paths: z.record(z.string(), z.record(z.string(), z.unknown())) })
