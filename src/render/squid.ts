@@ -5,17 +5,26 @@ import { onPort, portsOf, type Plan } from './plan.ts'
 import { comment, GAPS, heading, text, type Rendering } from './rendering.ts'
 
 export function renderSquid(plan: Plan): Rendering {
+  const nameservers = plan.resolvers.filter(({ port }) => port === 53).map(({ address }) => address)
+  const elsewhere = plan.resolvers
+    .filter(({ port }) => port !== 53)
+    .map(({ address, port }) => `${address} ${port}`)
   const gaps = [
     `${GAPS.sni} (ssl_bump peek with ssl::server_name gets near, with squid-openssl and a certificate.)`,
     'It checks the addresses of a name before it dials, but may dial a later answer.',
     'It keeps every DNS answer, and a missing name too, for at least a minute (negative_dns_ttl).',
     'An access.log line has no rule and no reason.',
+    ...(elsewhere.length > 0
+      ? [`It asks name servers on port 53 only, so not these of dns.servers: ${elsewhere.join(', ')}.`]
+      : []),
   ]
   // `dst` matches when any address of a name does, so the denial has no exceptions: they are not in the blocks.
   const { ipv4, ipv6, ipv6Outside } = prohibitedBlocks(plan.permittedBlocks)
   return text(
     comment('#', heading(plan, 'squid', gaps)),
-    '\nhttp_port 127.0.0.1:3128\n\n',
+    '\nhttp_port 127.0.0.1:3128\n',
+    ...(nameservers.length > 0 ? [`dns_nameservers ${nameservers.join(' ')}\n`] : []),
+    '\n',
     ...portsOf(plan).map((port) => lists(plan, port)),
     '\n# Addresses that are nobody on the internet: a name may not point inside.\n',
     ...[...ipv4, ...ipv6, ...ipv6Outside].map((block) => `acl sallyport_inside dst ${block}\n`),

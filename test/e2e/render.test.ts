@@ -27,6 +27,7 @@ describe.skipIf(squid.missing && haproxy.missing)('render, with addresses.allow'
     const config = writeConfig(scope, {
       policy: { presets: [], allow: [{ host: `*.${DOMAIN}` }] },
       addresses: { allow: OUTSIDE_BLOCKS },
+      dns: { servers: [outside.nameserver] },
     })
     const { stdout } = await mustRun(node, [sallyport, 'render', target, '--config', config], { cwd: root })
     const file = scope.path(`${target}.conf`)

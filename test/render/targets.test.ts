@@ -111,6 +111,53 @@ describe('details', () => {
     expect(lines.filter((line) => line.startsWith('#') && line.length > 110)).toEqual([])
   })
 
+  describe('kubernetes', () => {
+    const yaml = POLICIES['wildcard, own resolvers, private block'] ?? ''
+    const policies = (text: string) =>
+      parseAllDocuments(text).map((document) =>
+        z
+          .looseObject({
+            metadata: z.looseObject({ namespace: z.string().optional() }),
+            spec: z.looseObject({ podSelector: z.unknown(), egress: z.array(z.unknown()) }),
+          })
+          .parse(document.toJS()),
+      )
+    const dnsPorts = (port: number) => [
+      { protocol: 'UDP', port },
+      { protocol: 'TCP', port },
+    ]
+
+    test('lets the gate ask the servers of dns.servers, and the workloads those of the cluster', () => {
+      const [workloads, gate] = policies(rendered('kubernetes', yaml))
+      expect(gate?.spec.egress.slice(0, -1)).toEqual([
+        { to: [{ ipBlock: { cidr: '10.0.0.53/32' } }], ports: dnsPorts(53) },
+        { to: [{ ipBlock: { cidr: '127.0.0.1/32' } }], ports: dnsPorts(5353) },
+        { to: [{ ipBlock: { cidr: '2001:4860:4860::8888/128' } }], ports: dnsPorts(53) },
+      ])
+      const clusterDns = {
+        to: [{ podSelector: { matchLabels: { 'k8s-app': 'kube-dns' } } }],
+        ports: dnsPorts(53),
+      }
+      expect(workloads?.spec.egress[0]).toMatchObject(clusterDns)
+      expect(policies(rendered('kubernetes', 'policy: {}'))[1]?.spec.egress[0]).toMatchObject(clusterDns)
+    })
+
+    test('tells the gate from the workloads by its namespace, which no pod gives itself', () => {
+      const [workloads, gate] = policies(rendered('kubernetes', yaml))
+      expect(workloads?.spec.podSelector).toEqual({})
+      expect(workloads?.spec.egress[1]).toMatchObject({
+        to: [{ namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'sallyport' } } }],
+      })
+      expect(gate?.metadata.namespace).toBe('sallyport')
+    })
+  })
+
+  test('squid asks the servers of dns.servers, and says which it cannot ask', () => {
+    const text = rendered('squid', POLICIES['wildcard, own resolvers, private block'] ?? '')
+    expect(text).toContain('\ndns_nameservers 10.0.0.53 2001:4860:4860::8888\n')
+    expect(text).toContain('127.0.0.1 5353')
+  })
+
   describe('a rule of gcp-secure-web-proxy', () => {
     const matchers = (yaml: string): readonly string[] =>
       parseAllDocuments(rendered('gcp-secure-web-proxy', yaml))
