@@ -17,8 +17,9 @@ const HOW = [
 
 function frame(plan: Plan, { gateUid }: RenderOptions): Rendering {
   const gaps = [
-    'It cannot hold names: SALLYPORT-HOSTS is empty until something fills it, and nothing here empties it by TTL. ' +
+    'It cannot hold names: SALLYPORT-HOSTS is empty until something fills it, and nothing takes an address out at its TTL. ' +
       '`sallyport firewall nftables` does both; iptables has no timeouts without ipset.',
+    'Loading it again empties SALLYPORT-HOSTS: until it is filled again, only the gate makes new connections.',
     'It does not know the server name: every site on an allowed address can be reached by those in the list.',
     GAPS.record,
   ]
