@@ -1,11 +1,14 @@
 /** The manifests as kustomize puts them together, held against the API schemas and against what they promise. */
 import { execFile } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { describe, expect, test } from 'vitest'
-import { parse, parseAllDocuments } from 'yaml'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { parse, parseAllDocuments, stringify } from 'yaml'
 import { z } from 'zod'
+import { prohibitedBlocks } from '../../src/policy/addresses.ts'
 import { needing } from '../e2e/lab/needs.ts'
 import { faultsOf } from '../support/kubernetes-objects.ts'
 
@@ -54,6 +57,16 @@ const deployment = z.looseObject({
     }),
   }),
 })
+const templated = z.looseObject({
+  spec: z.looseObject({
+    template: z.looseObject({ spec: z.looseObject({ initContainers: z.array(gateContainer).optional() }) }),
+  }),
+})
+const networkPolicy = z.looseObject({
+  spec: z.looseObject({
+    egress: z.array(z.looseObject({ to: z.array(z.looseObject({ ipBlock: z.unknown().optional() })) })),
+  }),
+})
 const configMap = z.looseObject({
   metadata: z.looseObject({ name: z.literal('sallyport') }),
   data: z.record(z.string(), z.string()),
@@ -63,8 +76,8 @@ const kinded = z.looseObject({ kind: z.string() })
 const lab = await needing({ programs: ['kubectl'] })
 
 describe.skipIf(lab.missing)(`kubectl kustomize${lab.because}`, () => {
-  const build = async (overlay: string): Promise<z.infer<typeof kinded>[]> => {
-    const { stdout } = await promisify(execFile)('kubectl', ['kustomize', `${FOLDER}overlays/${overlay}`])
+  const build = async (overlay: string, folder = FOLDER): Promise<z.infer<typeof kinded>[]> => {
+    const { stdout } = await promisify(execFile)('kubectl', ['kustomize', join(folder, 'overlays', overlay)])
     return parseAllDocuments(stdout).map((document) => kinded.parse(document.toJS()))
   }
   const only = (objects: z.infer<typeof kinded>[], kind: string): unknown =>
@@ -107,10 +120,61 @@ describe.skipIf(lab.missing)(`kubectl kustomize${lab.because}`, () => {
     )
   })
 
+  test('the kubelet restarts the sidecar only where it does not live, by the file that it runs with', async () => {
+    const { spec } = deployment.parse(only(await build('sidecar'), 'Deployment')).spec.template
+    const gate = gateContainer.parse(spec.initContainers?.[0])
+    const command = (live: readonly string[]) => [
+      '/usr/bin/node',
+      '/app/bin/sallyport.js',
+      'healthcheck',
+      ...live,
+      '--config',
+      '/etc/sallyport/sallyport.yaml',
+    ]
+    expect(gate.livenessProbe).toMatchObject({ exec: { command: command(['--live']) } })
+    expect(gate.startupProbe).toMatchObject({ exec: { command: command(['--live']) } })
+    expect(gate.readinessProbe).toMatchObject({ exec: { command: command([]) } })
+    expect(gate.volumeMounts.map(({ mountPath }) => mountPath)).toContain('/etc/sallyport')
+  })
+
+  test('the sidecar goes into everything that is labelled for it and has a template of pods', async () => {
+    const copy = mkdtempSync(join(tmpdir(), 'sallyport-kustomize-'))
+    onTestFinished(() => rmSync(copy, { recursive: true }))
+    cpSync(FOLDER, copy, { recursive: true })
+    const kinds = ['DaemonSet', 'Deployment', 'Job', 'StatefulSet']
+    const own = kinds.map((kind) => ({
+      apiVersion: kind === 'Job' ? 'batch/v1' : 'apps/v1',
+      kind,
+      metadata: { name: 'own', labels: { 'sallyport.dev/sidecar': 'true' } },
+      spec: { template: { spec: { containers: [{ name: 'own', image: 'own' }] } } },
+    }))
+    appendFileSync(
+      join(copy, 'overlays/sidecar/workload.yaml'),
+      own.map((object) => `---\n${stringify(object)}`).join(''),
+    )
+    const objects = (await build('sidecar', copy)).filter(({ kind }) => kinds.includes(kind))
+    const names = objects.map((object) => {
+      const { spec } = templated.parse(object).spec.template
+      return [object.kind, ...(spec.initContainers ?? []).map(({ name }) => name)].join(' ')
+    })
+    // The overlay's own Deployment too.
+    expect(names.toSorted((a, b) => a.localeCompare(b, 'en'))).toEqual([
+      'DaemonSet sallyport',
+      'Deployment sallyport',
+      'Deployment sallyport',
+      'Job sallyport',
+      'StatefulSet sallyport',
+    ])
+  })
+
   test('what the gate of the service may not reach is what the guard refuses', async () => {
-    const policy = JSON.stringify(only(await build('service'), 'NetworkPolicy'))
-    for (const block of ['10.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12', '192.168.0.0/16'])
-      expect(policy).toContain(block)
+    const { spec } = networkPolicy.parse(only(await build('service'), 'NetworkPolicy'))
+    const blocks = spec.egress.flatMap(({ to }) => to.flatMap(({ ipBlock }) => ipBlock ?? []))
+    const { ipv4, ipv6 } = prohibitedBlocks()
+    expect(blocks).toEqual([
+      { cidr: '0.0.0.0/0', except: ipv4 },
+      { cidr: '2000::/3', except: ipv6 },
+    ])
   })
 })
 
