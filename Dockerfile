@@ -36,11 +36,13 @@ WORKDIR /app
 COPY --from=build /build/app /app
 COPY deploy/container/sallyport.yaml /etc/sallyport/sallyport.yaml
 COPY --from=build --chown=65532:65532 /build/log /var/log/sallyport
+# The trail: writable under --read-only, and a volume without a name where nobody gives it one.
+VOLUME /var/log/sallyport
 ENV NODE_ENV=production
 USER 65532:65532
 EXPOSE 3128 9128
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 \
-  CMD ["/usr/bin/node", "/app/bin/sallyport.js", "healthcheck"]
+  CMD ["/usr/bin/node", "/app/bin/sallyport.js", "healthcheck", "--config", "/etc/sallyport/sallyport.yaml"]
 ENTRYPOINT ["/usr/bin/node", "/app/bin/sallyport.js"]
 CMD ["serve", "--config", "/etc/sallyport/sallyport.yaml"]

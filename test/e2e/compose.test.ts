@@ -31,6 +31,7 @@ const lab = await needing({
     'skopeo',
     'dnsmasq',
     'busybox',
+    'curl',
     'openssl',
     'npm',
   ],
@@ -102,7 +103,11 @@ describe.skipIf(because !== '')(`docker compose up, as the file in the repositor
     await startSite(scope, authority, R2, host.outside(3), blobHost(registry.address))
 
     mkdirSync(scope.path('etc'))
-    const shipped = readFileSync(`${root}deploy/container/sallyport.yaml`, 'utf8')
+    // The health check has to find the admin listener by the mounted file, not by the one that the program ships with.
+    const shipped = readFileSync(`${root}deploy/container/sallyport.yaml`, 'utf8').replace(
+      '127.0.0.1:9128',
+      '127.0.0.1:9129',
+    )
     settings = (wire) =>
       writeFileSync(
         scope.path('etc/sallyport.yaml'),
@@ -222,6 +227,26 @@ describe.skipIf(because !== '')(`docker compose up, as the file in the repositor
       expect((await compose('logs', '--no-log-prefix', 'sallyport')).stdout).toContain(denied?.event.id)
     })
 
+    test('the commands that the file gives do what it says of them', async () => {
+      const before = records().length
+      const said = readFileSync(`${root}docker-compose.yml`, 'utf8').matchAll(
+        /^# +docker compose exec workload (curl .*?) +# (allowed|denied)/gm,
+      )
+      const seen: unknown[] = []
+      for (const [, command = '', outcome = ''] of said) {
+        const { code, stderr } = await workload(...command.split(' '))
+        const isDenied = /403 sallyport denied \S+: host_not_allowed/.test(stderr)
+        seen.push({ outcome, code: code === 0 ? 'ends well' : 'fails', isDenied })
+      }
+      expect(seen).toEqual([
+        { outcome: 'allowed', code: 'ends well', isDenied: false },
+        { outcome: 'denied', code: 'fails', isDenied: true },
+      ])
+      const decided = records().slice(before)
+      const actions = decided.map(({ event }) => event.action).filter((action) => action !== 'tunnel-closed')
+      expect(actions).toEqual(['tunnel-opened', 'tunnel-denied'])
+    })
+
     test('the workload has no way around it', async () => {
       const before = records().length
       const direct = await workload('nc', '-w', '3', host.outside(2), '443')
@@ -253,5 +278,31 @@ describe.skipIf(because !== '')(`docker compose up, as the file in the repositor
       expect.arrayContaining(['gate-stopped', 'gate-started', 'tunnel-opened']),
     )
     expect(readdirSync(`${host.data}/volumes/sallyport-e2e_audit/_data`)).toEqual(['audit.ndjson'])
+  })
+  const text = (file: string): string => readFileSync(`${root}${file}`, 'utf8')
+  test.each([
+    ['docs/deploying.md', /^docker run --detach ((?:.*\\\n)+.*)$/m.exec(text('docs/deploying.md'))?.[1]],
+    ['the Dockerfile', /^# +docker run (.*)$/m.exec(text('Dockerfile'))?.[1]],
+  ])('the docker run of %s serves, and keeps the trail in a volume', async (_where, written = '') => {
+    const words = written
+      .replaceAll(/\\\n|"/g, ' ')
+      .replaceAll('$PWD/', root)
+      .trim()
+      .split(/\s+/)
+    const name = 'sallyport-e2e-alone'
+    const image = words.at(-1) === 'sallyport' ? ['sallyport:local'] : words.slice(-1)
+    const options = words.slice(0, -1).filter((word, at) => word !== '--name' && words[at - 1] !== '--name')
+    try {
+      const run = await host.docker(['run', '--detach', '--name', name, ...options, ...image])
+      expect(run.stderr).toBe('')
+      const state = async (format: string): Promise<string> =>
+        (await host.docker(['inspect', '--format', format, name])).stdout.trim()
+      await eventually('health', 60_000, async () => (await state('{{.State.Health.Status}}')) === 'healthy')
+      const volume = await state('{{range .Mounts}}{{if eq .Type "volume"}}{{.Source}}{{end}}{{end}}')
+      const trail = parseRecords(readFileSync(`${volume}/audit.ndjson`, 'utf8'))
+      expect(trail[0]?.event.action).toBe('gate-started')
+    } finally {
+      await host.docker(['rm', '--force', '--volumes', name])
+    }
   })
 })

@@ -99,7 +99,7 @@ export const makeBaseImages = async (scope: Scope, { docker }: DockerHost): Prom
   )
 }
 
-/** A workload with skopeo, and the lab's authority as the only one it trusts. */
+/** A workload with skopeo and curl, and the lab's authority as the only one it trusts. */
 export const makeWorkloadImage = async (
   scope: Scope,
   { docker }: DockerHost,
@@ -111,13 +111,14 @@ export const makeWorkloadImage = async (
   mkdirSync(`${image}/var/tmp`, { recursive: true })
   await putBusybox(image)
   await putProgram(image, '/usr/bin/skopeo')
+  await putProgram(image, '/usr/bin/curl')
   copyFileSync(caFile, `${image}/etc/ca.pem`)
   await mustRun('tar', ['--owner=0', '--group=0', '-C', image, '-cf', `${image}.tar`, '.'])
   const tag = 'sallyport-test/workload:local'
   const imported = await docker([
     'import',
     '--change',
-    'ENV PATH=/usr/bin:/bin SSL_CERT_FILE=/etc/ca.pem',
+    'ENV PATH=/usr/bin:/bin SSL_CERT_FILE=/etc/ca.pem CURL_CA_BUNDLE=/etc/ca.pem',
     `${image}.tar`,
     tag,
   ])
