@@ -94,12 +94,14 @@ async function keepUp(action: 'print' | 'apply' | 'watch', work: Work, io: Io): 
   const elements: Element[] = []
   let missing = 0
   for (const [host, answer] of found) {
-    if (answer.kind === 'addresses')
+    // The watch says what is missing, too, and when it changes.
+    const tell = (text: string): void => void (action !== 'watch' && say(text))
+    if (answer.kind === 'addresses') {
       elements.push(...elementsOf(answer, hosts.get(host) ?? [], ruleset.graceMs))
-    else {
+      if (answer.lacking !== undefined) tell(`${host} is let in by half: ${answer.lacking}`)
+    } else {
       missing += 1
-      // The watch says it, too, and when it changes.
-      if (action !== 'watch') say(`${host} is not let in: ${answer.why}`)
+      tell(`${host} is not let in: ${answer.why}`)
     }
   }
   if (action === 'watch') {

@@ -1,10 +1,16 @@
 /** The addresses of one host now, both families, vetted as the gate does it; and for how long they hold. */
-import type { Query, QueryResult } from '../dns/query.ts'
+import type { Query, QueryResult, RecordType } from '../dns/query.ts'
 import type { Guard } from '../proxy/guard.ts'
 import type { Element } from './ruleset.ts'
 
 export type HostAddresses =
-  | { readonly kind: 'addresses'; readonly addresses: readonly string[]; readonly lifeMs: number }
+  | {
+      readonly kind: 'addresses'
+      readonly addresses: readonly string[]
+      readonly lifeMs: number
+      /** One family could not be had, and why: what there is holds, but it is not all. */
+      readonly lacking?: string
+    }
   /** `why` in our own words. */
   | { readonly kind: 'none'; readonly why: string }
 
@@ -16,6 +22,8 @@ export interface LookUpOptions {
   readonly maxTtlMs: number
 }
 
+const FAMILIES: readonly RecordType[] = ['A', 'AAAA']
+
 export async function lookUp(
   host: string,
   ports: readonly number[],
@@ -24,7 +32,7 @@ export async function lookUp(
   const fixed = staticHosts[host]
   const results: readonly QueryResult[] = fixed
     ? [{ kind: 'answer', addresses: fixed, ttlSeconds: maxTtlMs / 1000 }]
-    : await Promise.all([query(host, 'A'), query(host, 'AAAA')])
+    : await Promise.all(FAMILIES.map((family) => query(host, family)))
   const answers = results.flatMap((result) => (result.kind === 'answer' ? [result] : []))
   if (answers.length === 0) return { kind: 'none', why: whyNone(results) }
   const addresses = answers.flatMap((answer) => answer.addresses)
@@ -33,7 +41,10 @@ export async function lookUp(
     if (prohibited) return { kind: 'none', why: prohibited.detail ?? prohibited.code }
   }
   const lifeMs = Math.min(maxTtlMs, ...answers.map(({ ttlSeconds }) => ttlSeconds * 1000))
-  return { kind: 'addresses', addresses, lifeMs }
+  const lacking = results.flatMap((result, index) =>
+    result.kind === 'failed' || result.kind === 'timeout' ? [`${FAMILIES[index]}: ${whyNone([result])}`] : [],
+  )
+  return { kind: 'addresses', addresses, lifeMs, ...(lacking[0] !== undefined && { lacking: lacking[0] }) }
 }
 
 export function elementsOf(

@@ -60,8 +60,12 @@ export function watchHosts(options: WatchOptions, first: ReadonlyMap<string, Hos
     }
     try {
       await options.admit(elementsOf(found, ports, options.graceMs))
-      sayOnce(host, found.addresses.toSorted().join(', '))
-      again(host, ports, Math.max(found.lifeMs, SOONEST_MS), FIRST_RETRY_MS)
+      const { addresses, lifeMs, lacking } = found
+      sayOnce(host, [addresses.toSorted().join(', '), ...(lacking === undefined ? [] : [lacking])].join('; '))
+      const untilMs = Math.max(lifeMs, SOONEST_MS)
+      // The TTL of one family says nothing about the other, which clients may have been told meanwhile.
+      if (lacking === undefined) again(host, ports, untilMs, FIRST_RETRY_MS)
+      else again(host, ports, Math.min(untilMs, retryMs), later)
     } catch (error) {
       sayOnce(host, error instanceof Error ? error.message : String(error))
       again(host, ports, retryMs, later)

@@ -37,6 +37,7 @@ const answer = (address: string, ttlSeconds: number): QueryResult => ({
   ttlSeconds,
 })
 const failed: QueryResult = { kind: 'failed', code: 'ESERVFAIL' }
+const silent: QueryResult = { kind: 'timeout', code: 'ETIMEOUT' }
 const nodata: QueryResult = { kind: 'nodata', code: 'ENODATA' }
 
 function ask(a: QueryResult, aaaa: QueryResult) {
@@ -60,7 +61,15 @@ test('both families, for as long as the shorter answer holds', async () => {
 })
 
 test('one family is enough, and a long TTL is cut', async () => {
-  expect(await ask(answer('192.0.2.1', 1e6), failed)).toMatchObject({ lifeMs: 3_600_000 })
+  const found = await ask(answer('192.0.2.1', 1e6), nodata)
+  expect(found).toEqual({ kind: 'addresses', addresses: ['192.0.2.1'], lifeMs: 3_600_000 })
+})
+
+test.each([
+  [answer('192.0.2.1', 60), failed, /^AAAA: .*ESERVFAIL/],
+  [silent, answer('2001:db8::1', 60), /^A: .*in time/],
+])('a family that could not be had is said to be lacking', async (a, aaaa, lacking) => {
+  expect(await ask(a, aaaa)).toMatchObject({ kind: 'addresses', lacking: expect.stringMatching(lacking) })
 })
 
 test.each([
@@ -72,7 +81,7 @@ test.each([
   ],
   ['no such name', { kind: 'nxdomain', code: 'ENOTFOUND' }, nodata, /does not exist/],
   ['a resolver that fails', failed, nodata, /ESERVFAIL/],
-  ['a resolver that is silent', { kind: 'timeout', code: 'ETIMEOUT' }, nodata, /in time/],
+  ['a resolver that is silent', silent, nodata, /in time/],
   ['no address', nodata, nodata, /neither/],
 ] satisfies readonly [string, QueryResult, QueryResult, RegExp][])('%s', async (_what, a, aaaa, why) => {
   expect(await ask(a, aaaa)).toEqual({ kind: 'none', why: expect.stringMatching(why) })
