@@ -115,7 +115,7 @@ export function assembleParts(config: Config, audit: Audit, seams: Omit<Seams, '
   const firewall = config.firewall ?? undefined
   const { admit } = seams
   if (firewall && !admit) throw new TypeError('`firewall` needs somebody who keeps the filter: bring `admit`')
-  if (firewall && admit) renewInUse(tunnels, admit, firewall.graceMs, clock)
+  const renewSoon = firewall && admit && renewInUse(tunnels, admit, firewall.graceMs, clock)
   let current = config
   let forward: Forward | undefined
   let cache = openCache(config)
@@ -187,6 +187,7 @@ export function assembleParts(config: Config, audit: Audit, seams: Omit<Seams, '
       cache = names
       tunnels.maxPerClient = next.clients.maxTunnelsPerClient
       gate.reconfigure(limitsOf(next), services)
+      renewSoon?.()
       const standing = {
         clientAllowed: services.clientAllowed,
         policyOf: (attempt: Attempt) => policyOf(next, attempt),
@@ -261,17 +262,30 @@ function assembleIdentify(config: Config): Identify | undefined {
   })
 }
 
-/** An address stays in the packet filter while a tunnel leads there, whatever DNS says by then. */
-function renewInUse(tunnels: TunnelRegistry, admit: AdmitElements, graceMs: number, clock: Clock): void {
-  clock.setTimer(() => {
+/** What a reload closes has ended by then, and what stays in the filter for a dial is still there. */
+const RENEW_SOON_MS = 1000
+
+/**
+ * An address stays in the packet filter while a tunnel leads there, whatever DNS says by then. Call the answer where the
+ * filter has been made anew.
+ */
+function renewInUse(
+  tunnels: TunnelRegistry,
+  admit: AdmitElements,
+  graceMs: number,
+  clock: Clock,
+): () => void {
+  const renew = async (): Promise<void> => {
     const inUse = Array.from(tunnels.destinations(), ({ address, port }) => ({
       address,
       port,
       timeoutMs: graceMs,
     }))
-    const done = inUse.length > 0 ? admit(inUse) : Promise.resolve(true)
-    void done.then(() => renewInUse(tunnels, admit, graceMs, clock))
-  }, graceMs / 2)
+    if (inUse.length > 0) await admit(inUse)
+  }
+  const again = (): void => void clock.setTimer(() => void renew().then(again), graceMs / 2)
+  again()
+  return () => void clock.setTimer(() => void renew(), RENEW_SOON_MS)
 }
 
 /** Remembers answers for the addresses seen lately; the same few clients ask all day. */

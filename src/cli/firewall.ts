@@ -1,24 +1,16 @@
 /** `sallyport firewall nftables`: the policy as a packet filter, with the addresses that DNS gives now. */
-import { getServers } from 'node:dns'
 import { systemClock } from '../clock.ts'
 import { policiesOf, type Config } from '../config/load.ts'
 import { FIREWALL_DEFAULTS, firewallSchema, type FirewallConfig } from '../config/schema.ts'
-import { createQuery } from '../dns/query.ts'
 import { Keeper } from '../firewall/keeper.ts'
-import { elementsOf, lookUp, type HostAddresses } from '../firewall/look-up.ts'
+import { elementsOf } from '../firewall/look-up.ts'
 import { NftError, runNft } from '../firewall/nft.ts'
-import {
-  formatElements,
-  formatReplacement,
-  parseServer,
-  type Element,
-  type Ruleset,
-} from '../firewall/ruleset.ts'
+import { formatElements, formatReplacement, type Element } from '../firewall/ruleset.ts'
 import { firewallTargets } from '../firewall/targets.ts'
-import { watchHosts } from '../firewall/watch.ts'
-import { createGuard } from '../proxy/guard.ts'
+import { lookUpAll, lookUpFor, noticesFor, rulesetOf, wildcardNotices } from './firewall-parts.ts'
+import { watchFirewall } from './firewall-watch.ts'
 import { EXIT, type ExitCode, type Io } from './io.ts'
-import { printIssues, readConfig } from './read-config.ts'
+import { printIssues, readConfig, type ReadConfigResult } from './read-config.ts'
 import { createReporter } from './reporter.ts'
 
 export interface FirewallOptions {
@@ -37,9 +29,6 @@ export interface FirewallOptions {
   readonly table?: string
 }
 
-/** How often `--watch` looks whether the table is still there. */
-export const MEND_EVERY_MS = 15_000
-
 export async function firewall(options: FirewallOptions, io: Io): Promise<ExitCode> {
   const { say } = createReporter(io.stderr)
   const refuse = (problem: string): ExitCode => {
@@ -49,7 +38,9 @@ export async function firewall(options: FirewallOptions, io: Io): Promise<ExitCo
   const actions = (['print', 'apply', 'watch', 'remove'] as const).filter((action) => options[action])
   const [action = 'print', another] = actions
   if (another) return refuse(`--${action} and --${another} are two different things; choose one`)
-  const read = readConfig(options.config, options.allow ? { allow: options.allow } : {})
+  const readAgain = (): ReadConfigResult =>
+    readConfig(options.config, options.allow ? { allow: options.allow } : {})
+  const read = readAgain()
   if (read.kind === 'unreadable') return refuse(read.message)
   if (read.kind === 'invalid') {
     printIssues(read.issues, read.text, io)
@@ -66,48 +57,39 @@ export async function firewall(options: FirewallOptions, io: Io): Promise<ExitCo
       return EXIT.ok
     }
     for (const notice of noticesFor(ruleset)) say(notice)
-    return await keepUp(action, { config, ruleset, keeper, say }, io)
+    if (action === 'watch') {
+      await watchFirewall({ config, file: options.config, read: readAgain, settings, keeper, say }, io)
+      return EXIT.ok
+    }
+    return await once(action, config, keeper, say, io)
   } catch (error) {
     if (error instanceof NftError) return refuse(error.message)
     throw error
   }
 }
 
-interface Work {
-  readonly config: Config
-  readonly ruleset: Ruleset
-  readonly keeper: Keeper
-  readonly say: (text: string) => void
-}
-
-async function keepUp(action: 'print' | 'apply' | 'watch', work: Work, io: Io): Promise<ExitCode> {
-  const { config, ruleset, keeper, say } = work
+async function once(
+  action: 'print' | 'apply',
+  config: Config,
+  keeper: Keeper,
+  say: (text: string) => void,
+  io: Io,
+): Promise<ExitCode> {
+  const { ruleset } = keeper
   const { hosts, wildcards } = firewallTargets(policiesOf(config), systemClock.wallMs())
-  for (const rule of wildcards) {
-    say(
-      `${rule}: nobody can list its hosts; only the gate itself (firewall: nftables) lets them in, as it dials them`,
-    )
-  }
-  const look = lookUpFor(config)
-  const found = new Map<string, HostAddresses>()
-  await Promise.all([...hosts].map(async ([host, ports]) => found.set(host, await look(host, ports))))
+  for (const notice of wildcardNotices(wildcards)) say(notice)
+  const found = await lookUpAll(hosts, lookUpFor(config))
   const elements: Element[] = []
   let missing = 0
-  for (const [host, answer] of found) {
-    // The watch says what is missing, too, and when it changes.
-    const tell = (text: string): void => void (action !== 'watch' && say(text))
-    if (answer.kind === 'addresses') {
-      elements.push(...elementsOf(answer, hosts.get(host) ?? [], ruleset.graceMs))
-      if (answer.lacking !== undefined) tell(`${host} is let in by half: ${answer.lacking}`)
+  for (const [host, ports] of hosts) {
+    const answer = found.get(host)
+    if (answer?.kind === 'addresses') {
+      elements.push(...elementsOf(answer, ports, ruleset.graceMs))
+      if (answer.lacking !== undefined) say(`${host} is let in by half: ${answer.lacking}`)
     } else {
       missing += 1
-      tell(`${host} is not let in: ${answer.why}`)
+      say(`${host} is not let in: ${answer?.why}`)
     }
-  }
-  if (action === 'watch') {
-    await keeper.install(elements)
-    await watch(work, hosts, look, found)
-    return EXIT.ok
   }
   if (action === 'print')
     io.stdout.write(`${formatReplacement(ruleset)}\n${formatElements(ruleset.table, elements)}\n`)
@@ -119,73 +101,6 @@ async function keepUp(action: 'print' | 'apply' | 'watch', work: Work, io: Io): 
     say(`table inet ${ruleset.table}: ${elements.length} addresses of ${hosts.size - missing} hosts`)
   }
   return missing === 0 ? EXIT.ok : EXIT.finding
-}
-
-/** Until a signal comes. The table stays: what guards must not vanish with its keeper. */
-async function watch(
-  { keeper, ruleset, say }: Work,
-  hosts: ReadonlyMap<string, readonly number[]>,
-  look: (host: string, ports: readonly number[]) => Promise<HostAddresses>,
-  found: ReadonlyMap<string, HostAddresses>,
-): Promise<void> {
-  const { graceMs, table } = ruleset
-  const admit = (elements: readonly Element[]): Promise<void> => keeper.admit(elements)
-  const stop = watchHosts({ hosts, lookUp: look, admit, clock: systemClock, graceMs, say }, found)
-  const stopMending = mendNowAndThen(keeper, table, say)
-  const signal = await new Promise<string>((resolve) => {
-    for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, resolve)
-  })
-  stop()
-  stopMending()
-  say(
-    `${signal}: the table inet ${table} stays, and its addresses leave it as their time ends; to remove it: sallyport firewall nftables --remove`,
-  )
-}
-
-/** Rules are flushed by others now and then, such as when the system's own ruleset is loaded anew. */
-export function mendNowAndThen(keeper: Keeper, table: string, say: (text: string) => void): () => void {
-  let broken = false
-  const timer = setInterval(() => {
-    keeper.mend().then(
-      (mended) => {
-        broken = false
-        if (mended) say(`the table inet ${table} was gone or changed by another; it is back`)
-      },
-      (error: unknown) => {
-        if (!broken) say(error instanceof Error ? error.message : String(error))
-        broken = true
-      },
-    )
-  }, MEND_EVERY_MS)
-  return () => clearInterval(timer)
-}
-
-export function rulesetOf(config: Config, { resolvers, ...settings }: FirewallConfig): Ruleset {
-  const asked = config.dns.servers.length > 0 ? config.dns.servers : getServers()
-  const policy = policiesOf(config)
-    .map(({ hash }) => hash)
-    .join(' ')
-  return { ...settings, servers: [...new Set([...asked, ...resolvers])], policy }
-}
-
-/** A resolver on this machine passes questions on, and its packets are filtered like all others. */
-export function noticesFor({ users, interfaces, servers }: Ruleset): readonly string[] {
-  const local = servers.filter((server) => /^(?:127\.|::1$)/.test(parseServer(server).address))
-  if (users.length > 0 || interfaces.length > 0 || local.length < servers.length) return []
-  return [
-    `the resolver ${local.join(', ')} is on this machine; name the servers that it asks itself with firewall.resolvers or --resolver, or no name can be resolved`,
-  ]
-}
-
-function lookUpFor(config: Config): (host: string, ports: readonly number[]) => Promise<HostAddresses> {
-  const query = createQuery(config.dns)
-  const guard = createGuard({
-    allow: config.addresses.allow,
-    clock: systemClock,
-    listeners: () => config.listen.map(({ host, port }) => ({ address: host, port })),
-  })
-  const options = { query, guard, staticHosts: config.dns.hosts, maxTtlMs: config.dns.maxTtlMs }
-  return (host, ports) => lookUp(host, ports, options)
 }
 
 /** What the options of the command say instead of the file. */

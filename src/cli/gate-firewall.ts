@@ -4,7 +4,8 @@ import type { Config } from '../config/load.ts'
 import type { AdmitElements } from '../firewall/admission.ts'
 import { Keeper } from '../firewall/keeper.ts'
 import { runNft } from '../firewall/nft.ts'
-import { noticesFor, mendNowAndThen, rulesetOf } from './firewall.ts'
+import type { Ruleset } from '../firewall/ruleset.ts'
+import { noticesFor, mendNowAndThen, rulesetOf } from './firewall-parts.ts'
 import type { RunningGate } from './running-gate.ts'
 
 export interface GateFirewall {
@@ -20,8 +21,9 @@ export interface GateFirewall {
 export function createGateFirewall(config: Config, say: (text: string) => void): GateFirewall | undefined {
   const settings = config.firewall
   if (!settings) return undefined
-  const ruleset = rulesetOf(config, settings)
-  const keeper = new Keeper({ nft: runNft, clock: systemClock, ruleset })
+  let current = config
+  const ruleset = (): Ruleset => rulesetOf(current, settings)
+  const keeper = new Keeper({ nft: runNft, clock: systemClock, ruleset: ruleset() })
   let stopMending: (() => void) | undefined
   let failing = false
   return {
@@ -39,17 +41,24 @@ export function createGateFirewall(config: Config, say: (text: string) => void):
     },
     async start() {
       await keeper.install()
-      stopMending = mendNowAndThen(keeper, ruleset.table, say)
-      for (const notice of noticesFor(ruleset)) say(notice)
+      stopMending = mendNowAndThen(keeper, ruleset, say)
+      for (const notice of noticesFor(keeper.ruleset)) say(notice)
     },
     around: (gate) => ({
       async reload(next) {
-        const before = keeper.ruleset
-        await keeper.change(rulesetOf(next.config, settings))
+        const before = current
+        // At once, so that a mend meanwhile does not put the old rules back.
+        current = next.config
         try {
-          return await gate.reload(next)
+          const back = await keeper.change(ruleset(), before.limits.dialTimeoutMs)
+          try {
+            return await gate.reload(next)
+          } catch (error) {
+            await back()
+            throw error
+          }
         } catch (error) {
-          await keeper.change(before)
+          current = before
           throw error
         }
       },

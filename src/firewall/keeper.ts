@@ -20,6 +20,12 @@ export interface KeeperOptions {
   readonly ruleset: Ruleset
 }
 
+/** When an element leaves the set, by this process's clock; a little early. */
+interface Known {
+  readonly element: Element
+  readonly untilMs: number
+}
+
 /** The same answer, looked at again, is not worth a transaction. */
 const SLACK_MS = 250
 
@@ -27,8 +33,7 @@ export class Keeper {
   readonly #nft: RunNft
   readonly #clock: Clock
   #ruleset: Ruleset
-  /** When each element leaves the set, by this process's clock; a little early. */
-  readonly #until = new Map<string, { readonly element: Element; readonly untilMs: number }>()
+  readonly #until = new Map<string, Known>()
   #next: Element[] = []
   #coming: Promise<void> | undefined
   #running: Promise<unknown> = Promise.resolve()
@@ -48,17 +53,21 @@ export class Keeper {
     return this.#ruleset
   }
 
-  /** Another ruleset in place of this one, with the addresses that are let in; rejects with this one in force. */
-  change(ruleset: Ruleset): Promise<void> {
+  /**
+   * Another ruleset in place of this one, with `more` elements; rejects with this one in force. Who is let in by another
+   * policy is let in no longer than a dial under way needs, `lingerMs`: what the new one allows, too, is admitted again.
+   * Answers with the way back, to the addresses of before as well.
+   */
+  change(ruleset: Ruleset, lingerMs: number, more: readonly Element[] = []): Promise<() => Promise<void>> {
     return this.#inTurn(async () => {
       const before = this.#ruleset
-      this.#ruleset = ruleset
-      try {
-        if (!(await this.#isThere())) await this.#restore()
-      } catch (error) {
-        this.#ruleset = before
-        throw error
-      }
+      const known = [...this.#until.values()]
+      const longestMs = ruleset.policy === before.policy ? Infinity : lingerMs
+      await this.#load(ruleset, [...this.#stillIn(known, longestMs), ...more])
+      return () =>
+        this.#inTurn(() =>
+          this.#load(before, [...this.#stillIn(known), ...this.#stillIn(this.#until.values())]),
+        )
     })
   }
 
@@ -80,11 +89,15 @@ export class Keeper {
     return this.#coming
   }
 
-  /** Looks whether the table is still there, of this policy, and puts it back if not. Answers whether it had to. */
-  mend(): Promise<boolean> {
+  /**
+   * Looks whether the table is still there, and puts it back if not, with all that is let in. Answers whether it had to.
+   *
+   * @param ruleset of the same policy: what else it depends on may have changed, such as the system's resolvers
+   */
+  mend(ruleset: Ruleset = this.#ruleset): Promise<boolean> {
     return this.#inTurn(async () => {
-      if (await this.#isThere()) return false
-      await this.#restore()
+      if (await this.#isThere(ruleset)) return false
+      await this.#load(ruleset, this.#stillIn(this.#until.values()))
       return true
     })
   }
@@ -109,17 +122,28 @@ export class Keeper {
     } catch (error) {
       if (!(error instanceof NftError)) throw error
       // Somebody has taken the table away, most likely.
-      await this.#restore(elements)
+      await this.#load(this.#ruleset, [...this.#stillIn(this.#until.values()), ...elements])
     }
   }
 
-  /** The table and everything that has to be in it. */
-  async #restore(more: readonly Element[] = []): Promise<void> {
+  /** Those that are still in, each with what is left of its lifetime. */
+  #stillIn(known: Iterable<Known>, longestMs = Infinity): readonly Element[] {
     const now = this.#clock.monotonicMs()
-    const known = [...this.#until.values()].flatMap(({ element, untilMs }) =>
-      untilMs > now ? [{ ...element, timeoutMs: untilMs - now }] : [],
+    return [...known].flatMap(({ element: { address, port }, untilMs }) =>
+      untilMs > now ? [{ address, port, timeoutMs: Math.min(untilMs - now, longestMs) }] : [],
     )
-    await this.#transact(await this.#tableScript(), longest([...known, ...more]))
+  }
+
+  /** The table and everything that has to be in it; rejects with the ruleset of before. */
+  async #load(ruleset: Ruleset, elements: readonly Element[]): Promise<void> {
+    const before = this.#ruleset
+    this.#ruleset = ruleset
+    try {
+      await this.#transact(await this.#tableScript(), longest(elements))
+    } catch (error) {
+      this.#ruleset = before
+      throw error
+    }
   }
 
   async #transact(script: string, elements: readonly Element[]): Promise<void> {
@@ -134,14 +158,15 @@ export class Keeper {
   }
 
   async #tableScript(): Promise<string> {
-    return (await this.#isThere()) ? formatTable(this.#ruleset) : formatReplacement(this.#ruleset)
+    return (await this.#isThere(this.#ruleset))
+      ? formatTable(this.#ruleset)
+      : formatReplacement(this.#ruleset)
   }
 
-  async #isThere(): Promise<boolean> {
-    const { table } = this.#ruleset
+  async #isThere(ruleset: Ruleset): Promise<boolean> {
     try {
-      const listing = await this.#nft(['-t', 'list', 'table', 'inet', table])
-      return listing.includes(`chain ${stampOf(this.#ruleset)} {`)
+      const listing = await this.#nft(['-t', 'list', 'table', 'inet', ruleset.table])
+      return listing.includes(`chain ${stampOf(ruleset)} {`)
     } catch (error) {
       // Listing fails without a table; what else is wrong shows when it is written.
       if (error instanceof NftError) return false

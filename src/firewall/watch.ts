@@ -4,7 +4,8 @@ import { elementsOf, type HostAddresses } from './look-up.ts'
 import type { Element } from './ruleset.ts'
 
 export interface WatchOptions {
-  readonly hosts: ReadonlyMap<string, readonly number[]>
+  /** Each with the ports on which it is allowed now: looked at before each question, since rules expire. */
+  readonly hosts: ReadonlyMap<string, () => readonly number[]>
   readonly lookUp: (host: string, ports: readonly number[]) => Promise<HostAddresses>
   readonly admit: (elements: readonly Element[]) => Promise<void>
   readonly clock: Clock
@@ -20,6 +21,8 @@ export interface WatchOptions {
 const SOONEST_MS = 500
 const FIRST_RETRY_MS = 1000
 const LONGEST_RETRY_MS = 30_000
+/** How often a host that no rule allows is looked at again: what denied it may expire. */
+const LOOK_AGAIN_MS = 15_000
 
 /** @param first what is known already, so that nothing is asked twice at the start */
 export function watchHosts(options: WatchOptions, first: ReadonlyMap<string, HostAddresses>): () => void {
@@ -33,15 +36,22 @@ export function watchHosts(options: WatchOptions, first: ReadonlyMap<string, Hos
     options.say(`${host}: ${text}`)
   }
 
-  function again(host: string, ports: readonly number[], afterMs: number, retryMs: number): void {
+  function again(host: string, afterMs: number, retryMs: number): void {
     if (stopped) return
     timers.set(
       host,
-      options.clock.setTimer(() => void ask(host, ports, retryMs), afterMs),
+      options.clock.setTimer(() => void ask(host, retryMs), afterMs),
     )
   }
 
-  async function ask(host: string, ports: readonly number[], retryMs: number): Promise<void> {
+  async function ask(host: string, retryMs: number): Promise<void> {
+    const ports = options.hosts.get(host)?.() ?? []
+    if (ports.length === 0) {
+      if (said.has(host))
+        sayOnce(host, 'no rule allows it any more; what is let in stays until its time is over')
+      again(host, LOOK_AGAIN_MS, FIRST_RETRY_MS)
+      return
+    }
     const found = await options.lookUp(host, ports)
     if (!stopped) await take(host, ports, found, retryMs)
   }
@@ -55,7 +65,7 @@ export function watchHosts(options: WatchOptions, first: ReadonlyMap<string, Hos
     const later = Math.min(retryMs * 2, LONGEST_RETRY_MS)
     if (found.kind === 'none') {
       sayOnce(host, `${found.why}; what is let in stays until its time is over`)
-      again(host, ports, retryMs, later)
+      again(host, retryMs, later)
       return
     }
     try {
@@ -64,17 +74,17 @@ export function watchHosts(options: WatchOptions, first: ReadonlyMap<string, Hos
       sayOnce(host, [addresses.toSorted().join(', '), ...(lacking === undefined ? [] : [lacking])].join('; '))
       const untilMs = Math.max(lifeMs, SOONEST_MS)
       // The TTL of one family says nothing about the other, which clients may have been told meanwhile.
-      if (lacking === undefined) again(host, ports, untilMs, FIRST_RETRY_MS)
-      else again(host, ports, Math.min(untilMs, retryMs), later)
+      if (lacking === undefined) again(host, untilMs, FIRST_RETRY_MS)
+      else again(host, Math.min(untilMs, retryMs), later)
     } catch (error) {
       sayOnce(host, error instanceof Error ? error.message : String(error))
-      again(host, ports, retryMs, later)
+      again(host, retryMs, later)
     }
   }
 
-  for (const [host, ports] of options.hosts) {
+  for (const [host, portsNow] of options.hosts) {
     const found = first.get(host)
-    void (found ? take(host, ports, found, FIRST_RETRY_MS) : ask(host, ports, FIRST_RETRY_MS))
+    void (found ? take(host, portsNow(), found, FIRST_RETRY_MS) : ask(host, FIRST_RETRY_MS))
   }
   return () => {
     stopped = true

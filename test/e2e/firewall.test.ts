@@ -1,6 +1,7 @@
 /** `sallyport firewall nftables` on a machine of its own, with a name server that changes its answers every other second. */
 import { writeFileSync } from 'node:fs'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { stringify } from 'yaml'
 import { gateConfig, node, root, sallyport, writeConfig } from './lab/gate.ts'
 import { needing } from './lab/needs.ts'
 import { addressesOutside, OUTSIDE_BLOCKS, startOutside, TTL_SECONDS } from './lab/outside.ts'
@@ -30,14 +31,7 @@ describe.skipIf(lab.missing)(`sallyport firewall nftables${lab.because}`, () => 
 
   beforeAll(async () => {
     outside = await startOutside(scope, HOST)
-    config = writeConfig(
-      scope,
-      gateConfig(3128, outside.nameserver, {
-        policy: { presets: [], allow: [{ host: HOST }] },
-        addresses: { allow: OUTSIDE_BLOCKS },
-        firewall: { type: 'nftables', grace: GRACE },
-      }),
-    )
+    config = writeConfig(scope, settings([HOST]))
     before = await outside.ruleset()
   })
   afterAll(() => scope.close())
@@ -47,14 +41,22 @@ describe.skipIf(lab.missing)(`sallyport firewall nftables${lab.because}`, () => 
     if (left !== before) throw new Error(`--remove left a trace:\n${left}`)
   })
 
+  const settings = (hosts: readonly string[], more: Record<string, unknown> = {}): Record<string, unknown> =>
+    gateConfig(3128, outside.nameserver, {
+      policy: { presets: [], allow: hosts.map((host) => ({ host })) },
+      addresses: { allow: OUTSIDE_BLOCKS },
+      firewall: { type: 'nftables', grace: GRACE },
+      ...more,
+    })
+
   const firewall = (...args: string[]): Promise<Finished> =>
     outside.inside(node, [sallyport, 'firewall', 'nftables', '--config', config, ...args], { cwd: root })
 
-  const watch = (): Promise<Service> =>
+  const watch = (file = config): Promise<Service> =>
     outside.startInside({
       name: 'the watch',
       command: node,
-      args: [sallyport, 'firewall', 'nftables', '--watch', '--config', config],
+      args: [sallyport, 'firewall', 'nftables', '--watch', '--config', file],
       cwd: root,
       env: tidyEnv(scope.folder),
       ready: ({ stderr }) => stderr().includes(`${HOST}: `),
@@ -136,6 +138,48 @@ describe.skipIf(lab.missing)(`sallyport firewall nftables${lab.because}`, () => 
     expect(await outside.fetch(URL_OF_HOST)).toBe(one)
     expect(await outside.fetch(URL_OF_HOST, ...at(never))).toBeUndefined()
     await service.stop()
+  })
+
+  test('--watch goes along with the configuration, and on with the old one where the new one is wrong', async () => {
+    const other = 'other.test'
+    await outside.rotate(HOST, [one])
+    await outside.rotate(other, [two])
+    const lasting = (hosts: readonly string[]): string =>
+      stringify(
+        settings(hosts, { firewall: { type: 'nftables', grace: '30m' }, limits: { dialTimeout: '3s' } }),
+      )
+    const file = writeConfig(scope, lasting([HOST]))
+    const service = await watch(file)
+    expect(await outside.fetch(URL_OF_HOST, ...at(one))).toBe(one)
+    expect(await outside.fetch(URL_OF_HOST, ...at(two))).toBeUndefined()
+
+    writeFileSync(file, 'policy: { nonsense: true }')
+    await eventually('a refusal', 15_000, () => service.stderr().includes('not reloaded'))
+    service.child.kill('SIGHUP')
+    await eventually('another one', 15_000, () => service.stderr().split('not reloaded').length === 3)
+    expect(await outside.fetch(URL_OF_HOST, ...at(one))).toBe(one)
+
+    writeFileSync(file, lasting([other]))
+    await eventually('a reload', 15_000, () => service.stderr().includes('sallyport: reloaded'))
+    expect(await outside.fetch(URL_OF_HOST, ...at(two))).toBe(two)
+    await eventually('the end of the old host', 60_000, async () => {
+      const { stdout } = await outside.inside('nft', ['list', 'set', 'inet', 'sallyport', 'allowed4'])
+      return !stdout.includes(`${one} `)
+    })
+    await service.stop()
+  })
+
+  test("--watch follows the system's resolvers", async () => {
+    await outside.rotate(HOST, [one])
+    const service = await watch(writeConfig(scope, settings([HOST], { dns: { servers: [] } })))
+    expect(await outside.ruleset()).toContain('10.77.0.1 . 53')
+    outside.setResolvers(['10.77.0.1', '10.77.0.9'])
+    await eventually('rules for the new ones', 40_000, async () =>
+      (await outside.ruleset()).includes('10.77.0.9 . 53'),
+    )
+    expect(service.stderr()).toContain('other resolvers, which may be asked now: 10.77.0.1, 10.77.0.9')
+    await service.stop()
+    outside.setResolvers(['10.77.0.1'])
   })
 
   test('there is no moment without rules, and none without an address, while the table is loaded over and over', async () => {

@@ -143,6 +143,42 @@ describe.skipIf(lab.missing).each([1, 2])(
       await gate.stop()
     })
 
+    test('closes what a reload takes out of the policy, whatever time it had, and keeps what is in use', async () => {
+      const other = 'other.test'
+      await outside.rotate(HOST, [one])
+      await outside.rotate(other, [two])
+      const lasting = (hosts: readonly string[]): Record<string, unknown> => ({
+        ...settings(hosts),
+        limits: { dialTimeout: '3s' },
+        firewall: { type: 'nftables', grace: '30m' },
+      })
+      const config = writeConfig(scope, lasting([HOST, other]))
+      const gate = await serve(config)
+      const download = outside.inside('curl', [
+        '-sS',
+        ...PROXY,
+        '--cacert',
+        outside.authority.file,
+        '-o',
+        '/dev/null',
+        `${URL_OF_HOST}drip/200/50`,
+      ])
+      // The site's certificate is for another name, which is all the same to the filter.
+      expect(await outside.fetch(`https://${other}/`, ...PROXY, '--insecure')).toBe(two)
+      await eventually('both tunnels', 10_000, () => opened(gate).length === 2)
+      writeFileSync(config, stringify(lasting(['third.test'])))
+      gate.child.kill('SIGHUP')
+      await eventually('a reload', 10_000, () => gate.stdout().includes('gate-reloaded'))
+      await eventually(
+        'the end of what no tunnel uses',
+        60_000,
+        async () => !(await listed()).includes(`${two} `),
+      )
+      expect(await listed()).toContain(`${one} . 443`)
+      expect(await within('end of the download', 30_000, download)).toMatchObject({ code: 0 })
+      await gate.stop()
+    })
+
     test('goes along with a reload: the rules are those of the new policy', async () => {
       await outside.rotate(HOST, [one])
       const config = writeConfig(scope, settings(['other.test']))

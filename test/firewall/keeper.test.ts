@@ -19,6 +19,8 @@ const RULESET: Ruleset = {
 const A: Element = { address: '192.0.2.1', port: 443, timeoutMs: 5000 }
 const B: Element = { address: '192.0.2.2', port: 443, timeoutMs: 5000 }
 
+const LINGER_MS = 500
+
 /** Takes scripts as the kernel does: elements need their table. */
 class Paper {
   readonly scripts: string[] = []
@@ -65,17 +67,44 @@ describe('the table', () => {
     expect(paper.last).toEqual(['192.0.2.1 . 443 timeout 5s'])
   })
 
-  test('changes with a reload and keeps what is let in; refused, all is as it was', async () => {
+  test('changes with the resolvers and keeps what is let in; refused, all is as it was', async () => {
     const { paper, clock, keeper } = open()
     await keeper.install([A])
     await clock.advance(1000)
     const next = { ...RULESET, servers: ['10.0.0.53'] }
-    await keeper.change(next)
+    await keeper.change(next, LINGER_MS)
     expect(paper.stamp).toBe(stampOf(next))
     expect(paper.last).toEqual(['192.0.2.1 . 443 timeout 4s'])
+    // The same in passing, as the system's resolvers change.
+    expect(await keeper.mend(RULESET)).toBe(true)
+    expect(paper.stamp).toBe(stampOf(RULESET))
+    expect(paper.last).toEqual(['192.0.2.1 . 443 timeout 4s'])
+    expect(await keeper.mend(RULESET)).toBe(false)
     paper.refusing = true
-    await expect(keeper.change(RULESET)).rejects.toThrow('no permission')
-    expect(keeper.ruleset).toBe(next)
+    await expect(keeper.change(next, LINGER_MS)).rejects.toThrow('no permission')
+    await expect(keeper.mend(next)).rejects.toThrow('no permission')
+    expect(keeper.ruleset).toBe(RULESET)
+  })
+
+  test('of another policy keeps an address for a dial under way and no longer, unless it is let in anew', async () => {
+    const { paper, clock, keeper } = open()
+    await keeper.install([A, B])
+    await keeper.change({ ...RULESET, policy: 'sha256:def' }, LINGER_MS, [B])
+    expect(paper.last).toEqual(['192.0.2.1 . 443 timeout 500ms', '192.0.2.2 . 443 timeout 5s'])
+    await clock.advance(LINGER_MS)
+    await keeper.admit([A])
+    expect(paper.last).toEqual(['192.0.2.1 . 443 timeout 5s'])
+  })
+
+  test('goes back to the policy of before with every address of before', async () => {
+    const { paper, clock, keeper } = open()
+    await keeper.install([A])
+    const back = await keeper.change({ ...RULESET, policy: 'sha256:def' }, LINGER_MS)
+    await keeper.admit([B])
+    await clock.advance(1000)
+    await back()
+    expect(paper.stamp).toBe(stampOf(RULESET))
+    expect(paper.last).toEqual(['192.0.2.1 . 443 timeout 4s', '192.0.2.2 . 443 timeout 4s'])
   })
 
   test('comes back with what is still let in when somebody has taken it away', async () => {

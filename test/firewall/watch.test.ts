@@ -6,13 +6,16 @@ import { ManualClock } from '../support/manual-clock.ts'
 
 const HOUR_MS = 3_600_000
 
-function watching(answers: readonly HostAddresses[]) {
+function watching(
+  answers: readonly HostAddresses[],
+  portsNow: (nowMs: number) => readonly number[] = () => [443],
+) {
   const clock = new ManualClock()
   const asked: number[] = []
   const [admitted, said]: [string[], string[]] = [[], []]
   const stop = watchHosts(
     {
-      hosts: new Map([['cgr.dev', [443]]]),
+      hosts: new Map([['cgr.dev', () => portsNow(clock.monotonicMs())]]),
       lookUp: async () => {
         asked.push(clock.monotonicMs())
         return answers[Math.min(asked.length, answers.length) - 1] ?? { kind: 'none', why: 'no answer left' }
@@ -48,4 +51,20 @@ test('a family that could not be had is asked for again soon, and no TTL of the 
   await clock.advance(HOUR_MS)
   expect(asked).toHaveLength(4)
   stop()
+})
+
+test('a host whose rule expires is not asked for any more; and is again, should a rule allow it', async () => {
+  const found: HostAddresses = { kind: 'addresses', addresses: ['192.0.2.1'], lifeMs: 60_000 }
+  const { clock, asked, said, stop } = watching([found], (nowMs) =>
+    nowMs < 100_000 || nowMs > 10 * HOUR_MS ? [443] : [],
+  )
+  await clock.advance(0)
+  await clock.advance(9 * HOUR_MS)
+  expect(asked).toEqual([0, 60_000])
+  expect(said).toEqual(['cgr.dev: 192.0.2.1', expect.stringMatching(/no rule allows it any more/)])
+  await clock.advance(2 * HOUR_MS)
+  expect(asked.length).toBeGreaterThan(2)
+  expect(said.at(-1)).toBe('cgr.dev: 192.0.2.1')
+  stop()
+  expect(clock.timers).toBe(0)
 })

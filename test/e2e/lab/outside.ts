@@ -16,6 +16,8 @@ export interface Outside {
   nameserver: string
   /** Answers for the name from now on; TTL {@link TTL_SECONDS}. */
   rotate: (host: string, addresses: readonly string[]) => Promise<void>
+  /** What the inside has in its resolv.conf from now on. */
+  setResolvers: (addresses: readonly string[]) => void
   /** Runs a program on the inside. */
   inside: (command: string, args: readonly string[], options?: RunOptions) => Promise<Finished>
   startInside: (options: ServiceOptions) => Promise<Service>
@@ -75,7 +77,12 @@ export const startOutside = async (scope: Scope, host: string): Promise<Outside>
   }
   // Programs of the namespace read this in place of /etc/resolv.conf.
   mkdirSync(`/etc/netns/${inner}`, { recursive: true })
-  writeFileSync(`/etc/netns/${inner}/resolv.conf`, 'nameserver 10.77.0.1\n')
+  const setResolvers = (addresses: readonly string[]): void =>
+    writeFileSync(
+      `/etc/netns/${inner}/resolv.conf`,
+      addresses.map((address) => `nameserver ${address}\n`).join(''),
+    )
+  setResolvers(['10.77.0.1'])
   scope.onClose(() => {
     rmSync(`/etc/netns/${inner}`, { recursive: true })
     try {
@@ -132,6 +139,7 @@ export const startOutside = async (scope: Scope, host: string): Promise<Outside>
     nameserver: '10.77.0.1',
     inner,
     outer,
+    setResolvers,
     inside,
     async rotate(name, addresses) {
       records.set(name, addresses)
