@@ -1,10 +1,12 @@
 /** `sallyport firewall nftables`: the policy as a packet filter, with the addresses that DNS gives now. */
 import { systemClock } from '../clock.ts'
+import { formatIssue } from '../config/issue.ts'
 import { policiesOf, type Config } from '../config/load.ts'
 import { FIREWALL_DEFAULTS, firewallSchema, type FirewallConfig } from '../config/schema.ts'
 import { Keeper } from '../firewall/keeper.ts'
 import { elementsOf } from '../firewall/look-up.ts'
 import { NftError, runNft } from '../firewall/nft.ts'
+import { removeTable } from '../firewall/own-table.ts'
 import { formatElements, formatReplacement, type Element } from '../firewall/ruleset.ts'
 import { firewallTargets } from '../firewall/targets.ts'
 import { lookUpAll, lookUpFor, noticesFor, rulesetOf, wildcardNotices } from './firewall-parts.ts'
@@ -41,21 +43,28 @@ export async function firewall(options: FirewallOptions, io: Io): Promise<ExitCo
   const readAgain = (): ReadConfigResult =>
     readConfig(options.config, options.allow ? { allow: options.allow } : {})
   const read = readAgain()
-  if (read.kind === 'unreadable') return refuse(read.message)
-  if (read.kind === 'invalid') {
+  if (read.kind !== 'config' && action !== 'remove') {
+    if (read.kind === 'unreadable') return refuse(read.message)
     printIssues(read.issues, read.text, io)
     return EXIT.usage
   }
-  const { config } = read
-  const settings = withOptions(config.firewall ?? FIREWALL_DEFAULTS, options)
+  const named = read.kind === 'config' ? read.config.firewall : undefined
+  const settings = withOptions(named ?? FIREWALL_DEFAULTS, options)
   if (typeof settings === 'string') return refuse(settings)
-  const ruleset = rulesetOf(config, settings)
-  const keeper = new Keeper({ nft: runNft, clock: systemClock, ruleset })
   try {
-    if (action === 'remove') {
-      await keeper.remove()
+    if (read.kind !== 'config' || action === 'remove') {
+      // Who is locked out by the rules has to get rid of them, whatever is wrong with the file.
+      if (read.kind !== 'config') {
+        const why =
+          read.kind === 'unreadable' ? read.message : read.issues.slice(0, 1).map(formatIssue).join()
+        say(`${why}; so this is about the table inet ${settings.table}, and --table names another`)
+      }
+      await removeTable(runNft, settings.table, 'policy')
       return EXIT.ok
     }
+    const { config } = read
+    const ruleset = rulesetOf(config, settings)
+    const keeper = new Keeper({ nft: runNft, clock: systemClock, ruleset })
     for (const notice of noticesFor(ruleset)) say(notice)
     if (action === 'watch') {
       await watchFirewall({ config, file: options.config, read: readAgain, settings, keeper, say }, io)

@@ -225,6 +225,7 @@ export async function main(argv: readonly string[], io: Io = process): Promise<n
     .option('--print', 'show the rules, and load nothing (the default)')
     .option('--apply', 'load them')
     .option('--remove', 'take them away')
+    .option('--replace', 'load them also in place of a redirection that is for others')
     .option('--user <name>', 'redirect what this user sends; may be repeated', collect)
     .option('--interface <name>', 'redirect what comes in there to be passed on; may be repeated', collect)
     .option('--exempt <name>', "leave this user alone: the gate's own, if it is one of those above", collect)

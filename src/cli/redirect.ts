@@ -2,8 +2,8 @@
 import type { ListenAddress } from '../config/units.ts'
 import { firewallSchema } from '../config/schema.ts'
 import { NftError, runNft } from '../firewall/nft.ts'
-import { formatRedirection } from '../firewall/redirect.ts'
-import { formatRemoval } from '../firewall/ruleset.ts'
+import { readStamp, removeTable } from '../firewall/own-table.ts'
+import { formatRedirection, redirectionStamp } from '../firewall/redirect.ts'
 import { EXIT, type ExitCode, type Io } from './io.ts'
 import { printIssues, readConfig } from './read-config.ts'
 
@@ -12,6 +12,7 @@ export interface RedirectOptions {
   readonly print?: boolean
   readonly apply?: boolean
   readonly remove?: boolean
+  readonly replace?: boolean
   readonly user?: readonly string[]
   readonly interface?: readonly string[]
   readonly exempt?: readonly string[]
@@ -38,26 +39,37 @@ export async function redirect(options: RedirectOptions, io: Io): Promise<ExitCo
     const [issue] = parsed.error.issues
     return refuse(`${String(issue?.path[0])}: ${issue?.message}`)
   }
-  let script = formatRemoval(table)
-  if (action !== 'remove') {
-    const read = readConfig(options.config)
-    if (read.kind === 'unreadable') return refuse(read.message)
-    if (read.kind === 'invalid') {
-      printIssues(read.issues, read.text, io)
-      return EXIT.usage
-    }
-    if (users.length === 0 && interfaces.length === 0)
-      return refuse('whose connections? name --user NAME, or --interface NAME, or both')
-    const port = portOf(read.config.listen, users.length > 0, interfaces.length > 0)
-    if (typeof port === 'string') return refuse(port)
-    script = formatRedirection({ table, port, users, interfaces, exempt })
+  if (action === 'remove') return nftDoes(() => removeTable(runNft, table, 'redirect'), refuse)
+  const read = readConfig(options.config)
+  if (read.kind === 'unreadable') return refuse(read.message)
+  if (read.kind === 'invalid') {
+    printIssues(read.issues, read.text, io)
+    return EXIT.usage
   }
+  if (users.length === 0 && interfaces.length === 0)
+    return refuse('whose connections? name --user NAME, or --interface NAME, or both')
+  const port = portOf(read.config.listen, users.length > 0, interfaces.length > 0)
+  if (typeof port === 'string') return refuse(port)
+  const script = formatRedirection({ table, port, users, interfaces, exempt })
   if (action === 'print') {
     io.stdout.write(`${script}\n`)
     return EXIT.ok
   }
-  try {
+  return nftDoes(async () => {
+    const there = await readStamp(runNft, table, 'redirect')
+    // Those whom it was for would go past the gate from here on.
+    if (there !== undefined && there !== redirectionStamp({ users, interfaces }) && !options.replace)
+      throw new NftError(
+        `the table inet ${table} redirects others already (\`nft list table inet ${table}\` shows whom); ` +
+          'name all of them in one command, give these a table of their own with --table, or add --replace',
+      )
     await runNft(['-f', '-'], `${script}\n`)
+  }, refuse)
+}
+
+async function nftDoes(work: () => Promise<void>, refuse: (problem: string) => ExitCode): Promise<ExitCode> {
+  try {
+    await work()
     return EXIT.ok
   } catch (error) {
     if (error instanceof NftError) return refuse(error.message)

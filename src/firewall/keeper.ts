@@ -1,12 +1,12 @@
 /**
- * Keeps one table: puts it there, lets addresses in, and puts all of it back when somebody has flushed it. Transactions
- * run one after another, and what comes while one runs goes together in the next.
+ * Keeps one table: puts it there, lets addresses in, and puts all of it back when somebody has flushed it; a table of the
+ * same name that is not ours is left alone, and rejects. Transactions run one after another, and what comes while one runs goes together in the next.
  */
 import type { Clock } from '../clock.ts'
 import { NftError, type RunNft } from './nft.ts'
+import { readStamp } from './own-table.ts'
 import {
   formatElements,
-  formatRemoval,
   formatReplacement,
   formatTable,
   stampOf,
@@ -102,14 +102,6 @@ export class Keeper {
     })
   }
 
-  /** Takes the table away, and with it every trace. */
-  remove(): Promise<void> {
-    return this.#inTurn(async () => {
-      await this.#nft(['-f', '-'], `${formatRemoval(this.#ruleset.table)}\n`)
-      this.#until.clear()
-    })
-  }
-
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
     const done = this.#running.then(work)
     this.#running = done.catch(() => undefined)
@@ -164,14 +156,7 @@ export class Keeper {
   }
 
   async #isThere(ruleset: Ruleset): Promise<boolean> {
-    try {
-      const listing = await this.#nft(['-t', 'list', 'table', 'inet', ruleset.table])
-      return listing.includes(`chain ${stampOf(ruleset)} {`)
-    } catch (error) {
-      // Listing fails without a table; what else is wrong shows when it is written.
-      if (error instanceof NftError) return false
-      throw error
-    }
+    return (await readStamp(this.#nft, ruleset.table, 'policy')) === stampOf(ruleset)
   }
 }
 

@@ -1,4 +1,5 @@
 /** The nftables rules that send TLS to a transparent listener, as text for `nft -f -`. Pure. */
+import { formatRemoval, makeStamp } from './own-table.ts'
 import { setOf } from './set-of.ts'
 
 export interface Redirection {
@@ -13,15 +14,20 @@ export interface Redirection {
   readonly exempt: readonly string[]
 }
 
-/** Replaces whatever table has this name; as one transaction no connection slips through. */
-export function formatRedirection({ table, port, users, interfaces, exempt }: Redirection): string {
+/** Whose connections the table redirects. */
+export function redirectionStamp({ users, interfaces }: Pick<Redirection, 'users' | 'interfaces'>): string {
+  return makeStamp('redirect', [users.toSorted(), interfaces.toSorted()])
+}
+
+/** Replaces a table that has this name; as one transaction no connection slips through. */
+export function formatRedirection(redirection: Redirection): string {
+  const { table, port, users, interfaces, exempt } = redirection
   const redirect = `tcp dport 443 redirect to :${port}`
   // QUIC has no ClientHello over TCP to look into; a client that is rejected at once goes back to TCP.
   const noQuic = 'udp dport 443 reject'
   const leaveAlone = exempt.length > 0 ? [`    meta skuid ${setOf(exempt)} accept`] : []
   return [
-    `add table inet ${table}`,
-    `delete table inet ${table}`,
+    formatRemoval(table),
     `table inet ${table} {`,
     ...(users.length === 0
       ? []
@@ -52,6 +58,8 @@ export function formatRedirection({ table, port, users, interfaces, exempt }: Re
           `    iifname ${setOf(interfaces)} ${noQuic}`,
           '  }',
         ]),
+    `  chain ${redirectionStamp(redirection)} {`,
+    '  }',
     '}',
   ].join('\n')
 }

@@ -3,8 +3,8 @@
  * are the elements of two sets, each with a lifetime after which the kernel takes it out by itself: whoever keeps them
  * equal to DNS may die, and what it let in does not stay.
  */
-import { createHash } from 'node:crypto'
 import { isIPv6Literal } from '../policy/authority.ts'
+import { formatRemoval, makeStamp } from './own-table.ts'
 import { setOf } from './set-of.ts'
 
 export interface FirewallSettings {
@@ -49,14 +49,9 @@ export function formatTable(ruleset: Ruleset): string {
   ].join('\n')
 }
 
-/** The same in place of whatever table has this name: counters and addresses of another policy go with it. */
+/** The same in place of a table that has this name: counters and addresses of another policy go with it. */
 export function formatReplacement(ruleset: Ruleset): string {
-  return [
-    `# policy ${ruleset.policy}`,
-    `add table inet ${ruleset.table}`,
-    `delete table inet ${ruleset.table}`,
-    ...declaration(ruleset),
-  ].join('\n')
+  return [`# policy ${ruleset.policy}`, formatRemoval(ruleset.table), ...declaration(ruleset)].join('\n')
 }
 
 /**
@@ -85,15 +80,9 @@ export function formatElements(table: string, elements: readonly Element[]): str
     .join('\n')
 }
 
-/** Adds the table so that deleting it cannot fail: removing twice is no error. */
-export function formatRemoval(table: string): string {
-  return `add table inet ${table}\ndelete table inet ${table}`
-}
-
-/** An empty chain whose name says of which settings and policy the table is; comments of tables are not listed by every nft. */
+/** Of which settings and policy the table is. */
 export function stampOf(ruleset: Ruleset): string {
-  const facts = JSON.stringify([ruleset.policy, ...chains(ruleset)])
-  return `policy_${createHash('sha256').update(facts).digest('hex').slice(0, 16)}`
+  return makeStamp('policy', [ruleset.policy, ...chains(ruleset)])
 }
 
 /** Kernel timers count from one millisecond; nft writes seconds and milliseconds apart. */

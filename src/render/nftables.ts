@@ -94,9 +94,9 @@ function redirect(plan: Plan, who: number | 'all', { gateUid, transparent }: Ren
       `Needs \`transparent: ${v4 ? transparent.host : `[${transparent.host}]`}:${transparent.port}\` in the gate's configuration.`,
     ]),
     `
-table inet sallyport_redirect
-delete table inet sallyport_redirect
-table inet sallyport_redirect {
+table inet sallyport_redirect_static
+delete table inet sallyport_redirect_static
+table inet sallyport_redirect_static {
     chain output_nat {
         type nat hook output priority -100; policy accept;
         meta skuid ${gateUid} return

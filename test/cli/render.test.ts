@@ -1,4 +1,7 @@
-import { describe, expect, test } from 'vitest'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { FIXTURES, run } from './run.ts'
 
 describe('sallyport render', () => {
@@ -18,6 +21,34 @@ describe('sallyport render', () => {
   test('renders what --allow adds', async () => {
     const { stdout } = await run(['render', 'hosts', '--allow', 'mirror.example.com'])
     expect(stdout).toContain('\nmirror.example.com\n')
+  })
+
+  test('renders no table that `firewall` takes for its own', async () => {
+    const tables = async (...args: string[]): Promise<readonly string[]> => {
+      const { stdout } = await run(args)
+      return [...stdout.matchAll(/^(?:add )?table inet (\w+)/gm)].map(([, name]) => name ?? '')
+    }
+    const folder = mkdtempSync(join(tmpdir(), 'sallyport-render-'))
+    const file = join(folder, 'transparent.yaml')
+    writeFileSync(
+      file,
+      `transparent: 127.0.0.1:3129
+policy: { presets: [], allow: [{ host: fixed.test }] }
+dns: { hosts: { fixed.test: [192.0.2.7] } }
+addresses: { allow: [192.0.2.0/24] }
+`,
+    )
+    onTestFinished(() => rmSync(folder, { recursive: true }))
+    const made = [
+      ...(await tables('firewall', 'redirect', '--config', file, '--user', '1000')),
+      ...(await tables('firewall', 'nftables', '--config', file)),
+    ]
+    expect(new Set(made)).toEqual(new Set(['sallyport_redirect', 'sallyport']))
+    const rendered = [
+      ...(await tables('render', 'nftables', '--redirect', '1000')),
+      ...(await tables('render', 'nftables')),
+    ]
+    expect(new Set(rendered)).toEqual(new Set(['sallyport_redirect_static', 'sallyport_static']))
   })
 
   test.each([

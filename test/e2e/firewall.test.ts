@@ -207,19 +207,21 @@ describe.skipIf(lab.missing)(`sallyport firewall nftables${lab.because}`, () => 
       outside.inside('sh', ['-c', load]),
       outside.inside(node, [knocker, one, never, '3000']).finally(() => writeFileSync(done, '')),
     ])
-    expect(loading.code).toBe(0)
-    expect(Number(loading.stdout)).toBeGreaterThan(1)
-    const found: unknown = JSON.parse(knocking.stdout)
-    expect(found).toMatchObject({ knocks: expect.toSatisfy((knocks) => knocks > 0), forbidden: 0 })
     const packets = async (counter: string): Promise<number> => {
       const { stdout } = await outside.inside('nft', ['list', 'counter', 'inet', 'probe', counter])
       return Number(/packets (\d+)/.exec(stdout)?.[1])
     }
-    const sent = await packets('sent')
-    expect(sent).toBeGreaterThan(0)
-    expect(await packets('passed')).toBe(sent)
-    expect(await packets('slipped')).toBe(0)
+    const [sent, passed, slipped] = [await packets('sent'), await packets('passed'), await packets('slipped')]
     await outside.inside('nft', ['delete', 'table', 'inet', 'probe'])
+    expect(loading.code).toBe(0)
+    expect(Number(loading.stdout)).toBeGreaterThan(1)
+    const found: unknown = JSON.parse(knocking.stdout)
+    expect(found).toMatchObject({ knocks: expect.toSatisfy((knocks) => knocks > 0), forbidden: 0 })
+    expect({ sent, passed, slipped }).toEqual({
+      sent: expect.toSatisfy((count) => count > 0),
+      passed: sent,
+      slipped: 0,
+    })
   })
 
   test('filters one user only, where one is named', async () => {
@@ -239,6 +241,22 @@ describe.skipIf(lab.missing)(`sallyport firewall nftables${lab.because}`, () => 
       ])
     expect((await asUser(never)).code).not.toBe(0)
     expect((await asUser(one)).code).toBe(0)
+  })
+
+  test('--remove takes the rules away also where the configuration is wrong', async () => {
+    await outside.rotate(HOST, [one])
+    expect((await firewall('--apply')).code).toBe(0)
+    const wrong = writeConfig(scope, 'policy: { nonsense: true }')
+    const removed = await outside.inside(
+      node,
+      [sallyport, 'firewall', 'nftables', '--remove', '--config', wrong],
+      { cwd: root },
+    )
+    expect(removed).toMatchObject({
+      code: 0,
+      stderr: expect.stringMatching(/nonsense.*the table inet sallyport/),
+    })
+    expect(await outside.ruleset()).toBe(before)
   })
 
   test('--print shows rules that nft takes as they are, and changes nothing', async () => {
@@ -304,6 +322,25 @@ describe.skipIf(lab.missing)(`sallyport firewall nftables${lab.because}`, () => 
       expect(code).toBe(1)
       expect(stderr).toMatch(/nothing was changed/)
       expect(await outside.ruleset()).toBe(before)
+    })
+
+    test('where the table is not ours', async () => {
+      await outside.rotate(HOST, [one])
+      await outside.inside('nft', ['-f', '-'], {
+        input: 'table inet filter { chain input { type filter hook input priority 0; tcp dport 22 drop; }; }',
+      })
+      const theirs = await outside.ruleset()
+      const outcomes: Finished[] = []
+      for (const action of ['--apply', '--watch', '--remove'])
+        outcomes.push(await firewall(action, '--table', 'filter'))
+      const left = await outside.ruleset()
+      await outside.inside('nft', ['delete', 'table', 'inet', 'filter'])
+      expect(left).toBe(theirs)
+      const refused = {
+        code: 2,
+        stderr: expect.stringMatching(/inet filter was not made by this command.*nothing was changed/),
+      }
+      expect(outcomes).toMatchObject([refused, refused, refused])
     })
 
     test('with a user that does not exist', async () => {

@@ -157,6 +157,29 @@ describe.skipIf(lab.missing).each([1, 2])(`a transparent listener, workers: %i${
     expect((await curl(URL_OF_HOST, '-4')).code).toBe(0)
   })
 
+  test('takes the place of a redirection for others only where that is said, and of no other table', async () => {
+    await redirect('--apply', '--user', USER)
+    const first = await outside.ruleset()
+    expect(await redirect('--apply', '--user', '65532')).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/redirects others already.*--table.*--replace/),
+    })
+    expect(await outside.ruleset()).toBe(first)
+    // For the same it may be loaded again, and changed in what else there is.
+    expect(await redirect('--apply', '--user', USER, '--exempt', '0')).toMatchObject({ code: 0 })
+    expect(await redirect('--apply', '--user', '65532', '--replace')).toMatchObject({ code: 0 })
+    expect(await outside.ruleset()).not.toContain(USER)
+
+    await outside.inside('nft', ['add', 'table', 'inet', 'theirs'])
+    for (const args of [['--apply', '--user', USER, '--replace'], ['--remove']]) {
+      expect(await redirect(...args, '--table', 'theirs')).toMatchObject({
+        code: 2,
+        stderr: expect.stringMatching(/was not made by this command/),
+      })
+    }
+    await outside.inside('nft', ['delete', 'table', 'inet', 'theirs'])
+  })
+
   test('says what is missing for rules, and changes nothing', async () => {
     const wrong: readonly [readonly string[], RegExp][] = [
       [['--apply'], /whose connections/],

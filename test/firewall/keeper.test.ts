@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { createAdmission } from '../../src/firewall/admission.ts'
 import { Keeper } from '../../src/firewall/keeper.ts'
 import { NftError } from '../../src/firewall/nft.ts'
+import { removeTable } from '../../src/firewall/own-table.ts'
 import { stampOf, type Element, type Ruleset } from '../../src/firewall/ruleset.ts'
 import { ManualClock, settle } from '../support/manual-clock.ts'
 
@@ -29,8 +30,8 @@ class Paper {
 
   readonly run = async (args: readonly string[], input = ''): Promise<string> => {
     await settle()
+    if (args.includes('tables')) return this.stamp === undefined ? '' : 'table inet sallyport\n'
     if (args.includes('list')) {
-      if (this.stamp === undefined) throw new NftError('no such table')
       return `chain ${this.stamp} {`
     }
     if (this.refusing) throw new NftError('no permission')
@@ -105,6 +106,29 @@ describe('the table', () => {
     await back()
     expect(paper.stamp).toBe(stampOf(RULESET))
     expect(paper.last).toEqual(['192.0.2.1 . 443 timeout 4s', '192.0.2.2 . 443 timeout 4s'])
+  })
+
+  test('of the same name that is not ours is left alone', async () => {
+    const { paper, keeper } = open()
+    paper.stamp = 'input'
+    for (const work of [
+      () => keeper.install([A]),
+      () => keeper.mend(),
+      () => keeper.change(RULESET, LINGER_MS),
+      () => removeTable(paper.run, RULESET.table, 'policy'),
+      () => removeTable(paper.run, RULESET.table, 'redirect'),
+    ])
+      await expect(work()).rejects.toThrow(/inet sallyport was not made by this command/)
+    expect(paper.scripts).toEqual([])
+  })
+
+  test('is taken away, and none where there is none', async () => {
+    const { paper, keeper } = open()
+    await keeper.install([A])
+    await removeTable(paper.run, RULESET.table, 'policy')
+    expect(paper.stamp).toBeUndefined()
+    await removeTable(paper.run, RULESET.table, 'policy')
+    expect(paper.scripts).toHaveLength(2)
   })
 
   test('comes back with what is still let in when somebody has taken it away', async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
+import { formatRemoval } from '../../src/firewall/own-table.ts'
 import {
   formatElements,
-  formatRemoval,
   formatReplacement,
   formatTable,
   parseServer,
