@@ -1,5 +1,5 @@
 /** `sallyport firewall nftables` on a machine of its own, with a name server that changes its answers every other second. */
-import { writeFileSync } from 'node:fs'
+import { chmodSync, writeFileSync } from 'node:fs'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { stringify } from 'yaml'
 import { gateConfig, node, root, sallyport, writeConfig } from './lab/gate.ts'
@@ -241,6 +241,20 @@ describe.skipIf(lab.missing)(`sallyport firewall nftables${lab.because}`, () => 
       ])
     expect((await asUser(never)).code).not.toBe(0)
     expect((await asUser(one)).code).toBe(0)
+  })
+
+  test('needs of all the rights of root one capability, as the shipped unit gives it', async () => {
+    await outside.rotate(HOST, [one])
+    const caps = ['--inh-caps', '--ambient-caps', '--bounding-set'].map((set) => `${set}=-all,+net_admin`)
+    const user = ['--reuid=65533', '--regid=65533', '--clear-groups', '--no-new-privs']
+    chmodSync(scope.folder, 0o755)
+    const applied = await outside.inside(
+      'setpriv',
+      [...caps, ...user, node, sallyport, 'firewall', 'nftables', '--apply', '--config', config],
+      { cwd: root },
+    )
+    expect(applied).toMatchObject({ code: 0 })
+    expect(await outside.ruleset()).toContain('allowed4')
   })
 
   test('--remove takes the rules away also where the configuration is wrong', async () => {
