@@ -47,7 +47,7 @@ export class Trail {
   /** The last denials, failures and would-be denials, newest first. */
   denials(limit: number): readonly string[] {
     const newestFirst = [...this.#kept.slice(this.#next), ...this.#kept.slice(0, this.#next)].toReversed()
-    return newestFirst.filter((line) => DENIALS.has(actionOf(line))).slice(0, limit)
+    return newestFirst.filter(isAboutClients).slice(0, limit)
   }
 
   /** Calls with each line from now on. Returns the end of it. */
@@ -55,6 +55,12 @@ export class Trail {
     this.#watchers.add(watcher)
     return () => this.#watchers.delete(watcher)
   }
+}
+
+/** The end of a tunnel is a denial where its server name changed, and trouble also where its worker was lost. */
+function isAboutClients(line: string): boolean {
+  const action = actionOf(line)
+  return DENIALS.has(action) || (action === 'tunnel-closed' && line.includes('"reason":"sni_changed"'))
 }
 
 /** Inside a JSON string each quote has a backslash before it, so the first bare one is the field. */

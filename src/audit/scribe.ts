@@ -69,7 +69,8 @@ export class Scribe {
         return false
       }
       case 'closed':
-        return !this.#recorded.has(event.attempt)
+        // An end that is a denial is none of the routine.
+        return event.code !== 'sni_changed' && !this.#recorded.has(event.attempt)
       // It has the record of its opening, and that is why it is known.
       case 'lost':
       case 'refused':

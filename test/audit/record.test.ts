@@ -379,6 +379,12 @@ describe('lines of the journal', () => {
     expect(log.records.map(({ event }) => event.sequence)).toEqual([1, 2, 3])
     expect(journal.totals).toEqual({ opened: 2, forwarded: 0, denied: 1, failed: 0, closed: 2 })
   })
+
+  test('`record: denied` keeps the end that is a denial', () => {
+    const { log, journal } = journalWith('denied')
+    for (const event of [opened, { ...closed, code: 'sni_changed' } as const]) journal.record(event)
+    expect(log.records.map(({ event }) => event.reason)).toEqual(['sni_changed'])
+  })
 })
 
 describe('secrets never reach a record', () => {
