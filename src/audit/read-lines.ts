@@ -1,8 +1,6 @@
-/** Lines of a file, plain or gzip, as bytes; memory stays the same however large the file and its lines are. */
+/** Lines of a file, plain or compressed, as bytes; memory stays the same however large the file and its lines are. */
 import { open } from 'node:fs/promises'
-import type { Readable } from 'node:stream'
-import { pipeline } from 'node:stream'
-import { createGunzip } from 'node:zlib'
+import { decompressed } from './decompress.ts'
 
 export interface Line {
   /** Without the newline; `undefined` for a line that is too long to be a record. */
@@ -26,26 +24,17 @@ export async function* readLines(
   onBytes: (count: number) => void = () => undefined,
 ): AsyncGenerator<readonly Line[]> {
   const splitter = new ByteSplitter()
-  const chunks: AsyncIterable<Buffer> = await openPlain(path, onBytes)
-  for await (const chunk of chunks) yield splitter.push(chunk)
-  yield splitter.end()
-}
-
-async function openPlain(path: string, onBytes: (count: number) => void): Promise<Readable> {
   const file = await open(path)
+  const read = () => file.createReadStream({ start: 0, autoClose: false, highWaterMark: CHUNK_BYTES })
   try {
-    const magic = Buffer.alloc(2)
-    const { bytesRead } = await file.read(magic, 0, 2, 0)
-    const source = file.createReadStream({ start: 0, highWaterMark: CHUNK_BYTES })
+    const source = read()
     source.on('data', (chunk) => onBytes(chunk.length))
     // Only looking: whoever reads from it starts it.
     source.pause()
-    if (bytesRead < 2 || magic.readUInt16BE() !== 0x1f8b) return source
-    // An error destroys the far end with it, which is where it is read.
-    return pipeline(source, createGunzip({ chunkSize: CHUNK_BYTES }), () => undefined)
-  } catch (error) {
+    for await (const chunk of decompressed(source, read)) yield splitter.push(chunk)
+    yield splitter.end()
+  } finally {
     await file.close()
-    throw error
   }
 }
 

@@ -1,7 +1,7 @@
 /** Opens what `sallyport review` reads: files, compressed or not, pipes and standard input. */
 import { createReadStream } from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
-import { decompressed, decompressorFor } from '../review/decompress.ts'
+import { decompressed, decompressorFor } from '../audit/decompress.ts'
 
 const CHUNK_BYTES = 1024 * 1024
 
@@ -32,16 +32,17 @@ export async function openInput(name: string): Promise<ReviewInput> {
     await handle.close()
     throw Object.assign(new Error('a folder'), { code: 'EISDIR' })
   }
-  const stream = (onRead: (bytes: number) => void): AsyncIterable<Buffer> =>
-    decompressed(
-      counted(createReadStream('', { fd: handle, autoClose: false, highWaterMark: CHUNK_BYTES }), onRead),
-    )
+  const read = (options = {}): AsyncIterable<Buffer> =>
+    createReadStream('', { fd: handle, autoClose: false, highWaterMark: CHUNK_BYTES, ...options })
   const close = (): Promise<void> => handle.close()
-  if (!stats.isFile()) return { name, chunks: stream, close }
+  if (!stats.isFile()) return { name, chunks: (onRead) => decompressed(counted(read(), onRead)), close }
   const start = Buffer.alloc(4)
   await handle.read(start, 0, start.length, 0)
   const { size } = stats
-  if (decompressorFor(start)) return { name, size, chunks: stream, close }
+  if (decompressorFor(start)) {
+    const again = (): AsyncIterable<Buffer> => read({ start: 0 })
+    return { name, size, chunks: (onRead) => decompressed(counted(again(), onRead), again), close }
+  }
   const grows = { handle, at: 0 }
   return {
     name,

@@ -95,6 +95,20 @@ describe('inputs', () => {
     expect((await run(['review', path('folder')])).stderr).toContain('a folder, not a file')
   })
 
+  test('all that stands before a damage in a compressed file is reviewed', async () => {
+    const packed = gzipSync(
+      Array.from({ length: 5000 }, (_, n) => deniedLine({ host: `h${n}.example` })).join(''),
+    )
+    const wrongSum = Buffer.from(packed)
+    wrongSum[packed.length - 8] = 255 - (packed[packed.length - 8] ?? 0)
+    for (const damaged of [wrongSum, Buffer.concat([packed, Buffer.from('something else')])]) {
+      const ended = await run(['review', '--json', put('damaged.gz', damaged)])
+      expect(ended.code).toBe(3)
+      expect(ended.stderr).toContain('read up to there')
+      expect(parse(ended).denials).toBe(5000)
+    }
+  })
+
   test.each([
     [['--since', 'yesterday'], '--since yesterday'],
     [['--reason', 'nope'], '--reason nope'],
