@@ -69,9 +69,15 @@ describe('inputs', () => {
   test('without a file: audit.file of the configuration, and what it was rotated to', async () => {
     const log = put('audit.ndjson', DENIED)
     put('audit-20261122T000000.000Z.ndjson.gz', gzipSync(DENIED))
+    put('audit-20261123T000000.000Z.ndjson', DENIED)
+    // While gzip is at work, both are there.
+    put('audit-20261123T000000.000Z.ndjson.gz', gzipSync(DENIED).subarray(0, 40))
+    put('audit-20261121T000000.000Z.ndjson.xz', 'what cannot be read')
     put('audit-of-others.ndjson', DENIED)
     const config = put('sallyport.yaml', `audit: { file: { path: ${log} } }\n`)
-    expect(parse(await run(['review', '--json', '-c', config])).denials).toBe(2)
+    const ended = await run(['review', '--json', '-c', config])
+    expect(ended).toMatchObject({ code: 0, stderr: '' })
+    expect(parse(ended).denials).toBe(3)
     const without = await run(['review'])
     expect(without.code).toBe(2)
     expect(without.stderr).toContain('name the log, or - for standard input')
