@@ -8,7 +8,7 @@ export interface OpenedFile {
   readonly size: number
   /** When its first record was written; `undefined` for an empty file. */
   readonly bornMs?: number
-  /** Hash of its last line; `undefined` for an empty file. */
+  /** Hash of its last line; `undefined` for a file without one: `findFormerHead` says where its chain goes on. */
   readonly head?: string
   /** The beginning of a record that was never finished; it is no longer in the file. */
   readonly torn?: Torn
@@ -43,19 +43,33 @@ export function openAuditFile(path: string): OpenedFile {
 
 function mend(fd: number): OpenedFile {
   const { size, mtimeMs } = fstatSync(fd)
-  if (size === 0) return { fd, size }
-  const bornMs = readBirth(fd) ?? mtimeMs
-  const last = readBack(fd, size)
-  if (last.at(-1) === NEWLINE) return { fd, size, bornMs, head: hashLine(last.subarray(0, -1)) }
-  if (isJson(last)) {
+  const { whole, rest } = readTail(fd, size)
+  const facts = whole && { bornMs: readBirth(fd) ?? mtimeMs, head: hashLine(whole) }
+  if (rest === undefined) return { fd, size, ...facts }
+  if (rest.length === 0) {
     writeSync(fd, '\n')
-    return { fd, size: size + 1, bornMs, head: hashLine(last) }
+    return { fd, size: size + 1, ...facts }
   }
-  const whole = size - last.length
-  ftruncateSync(fd, whole)
-  const torn = { bytes: last.length, text: last.toString('utf8', 0, MAX_TORN_TEXT) }
-  if (whole === 0) return { fd, size: 0, torn }
-  return { fd, size: whole, bornMs, torn, head: hashLine(readBack(fd, whole).subarray(0, -1)) }
+  ftruncateSync(fd, size - rest.length)
+  const torn = { bytes: rest.length, text: rest.toString('utf8', 0, MAX_TORN_TEXT) }
+  return { fd, size: size - rest.length, torn, ...facts }
+}
+
+export interface Tail {
+  /** The last whole line, without its newline; nothing where there is none. */
+  readonly whole?: Buffer
+  /** What stands behind it without a newline. Empty: the line is whole and lacks nothing but that. */
+  readonly rest?: Buffer
+}
+
+/** How a file of that many bytes ends. */
+export function readTail(fd: number, size: number): Tail {
+  if (size === 0) return {}
+  const last = readBack(fd, size)
+  if (last.at(-1) === NEWLINE) return { whole: last.subarray(0, -1) }
+  if (isJson(last)) return { whole: last, rest: Buffer.alloc(0) }
+  const end = size - last.length
+  return { ...(end > 0 && { whole: readBack(fd, end).subarray(0, -1) }), rest: last }
 }
 
 /** The last line that ends at `end`, with its newline if it has one. */

@@ -3,6 +3,7 @@ import { constants, openSync, statSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { FileOutlet, type Rotation } from '../audit/file-outlet.ts'
 import { openAuditFile, type Torn } from '../audit/file-tail.ts'
+import { findFormerHead } from '../audit/former-head.ts'
 import type { AuditEvent } from '../audit/record.ts'
 import { QueuedSink, type Outlet, type QueuedSinkOptions } from '../audit/queued-sink.ts'
 import { FdOutlet, type AuditSink } from '../audit/sinks.ts'
@@ -20,7 +21,7 @@ type GateEvent = Omit<Extract<AuditEvent, { kind: 'gate' }>, 'policyHash' | 'mod
 
 export interface OpenedSinks {
   readonly sinks: readonly AuditSink[]
-  /** Hash of the last line of the audit file, where the chain goes on. */
+  /** Hash of the last line of the audit file, or of the one that it was rotated to, where the chain goes on. */
   readonly head?: string
   /** What has to be put on record about the file as it was found. */
   readonly found?: GateEvent
@@ -31,12 +32,12 @@ export interface OpenedSinks {
  * @param record takes the record that a sink works again, or has begun a new file
  * @returns nothing when a sink cannot be opened; why has been said
  */
-export function openSinks(
+export async function openSinks(
   audit: Config['audit'],
   stdout: NodeJS.WriteStream,
   say: (text: string) => void,
   record: (event: GateEvent) => void,
-): OpenedSinks | undefined {
+): Promise<OpenedSinks | undefined> {
   const { file } = audit
   // Records that are on this machine are safe while a log server is away.
   const patient = audit.stdout || file !== null
@@ -84,10 +85,21 @@ export function openSinks(
     const onRotationFailed = (code: string): void => say(`cannot rotate ${path}: ${code}; it grows on`)
     const outlet = new FileOutlet({ ...file, clock: systemClock, onRotated, onRotationFailed }, opened)
     sinks.push(queued(path, outlet))
-    const { head, torn } = opened
+    const { torn } = opened
+    const head = opened.head ?? (await headBefore(path, say))
     return { sinks, ...(head !== undefined && { head }), ...(torn && { found: tornEvent(path, torn) }) }
   } catch (error) {
     say(`cannot open audit.file ${path}: ${whyUnopened(error)}; nothing listens`)
+    return undefined
+  }
+}
+
+/** Where an empty file goes on: it was rotated away while no gate ran, or the gate ended before its first record. */
+async function headBefore(path: string, say: (text: string) => void): Promise<string | undefined> {
+  try {
+    return (await findFormerHead(path))?.head
+  } catch (error) {
+    say(`the chain of audit records begins anew: ${error instanceof Error ? error.message : String(error)}`)
     return undefined
   }
 }

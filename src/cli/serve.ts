@@ -61,7 +61,9 @@ export async function serve(options: ServeOptions, io: Io): Promise<ExitCode> {
   }
   const reporter = createReporter(io.stderr)
   const { say } = reporter
-  const opened = openSinks(config.audit, io.stdout, say, (event) => journal.record({ ...event, ...state() }))
+  const opened = await openSinks(config.audit, io.stdout, say, (event) =>
+    journal.record({ ...event, ...state() }),
+  )
   if (!opened) return EXIT.usage
   const { found, ...trail } = opened
   const lately = new Trail()

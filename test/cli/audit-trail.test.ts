@@ -1,8 +1,18 @@
 /** The trail of the real program: over workers, rotation, a kill and a restart it stays one chain, and verify says so. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync } from 'node:fs'
+import {
+  copyFileSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { formerFiles } from '../../src/audit/former-files.ts'
 import { hashLine } from '../../src/audit/hash-line.ts'
@@ -78,6 +88,84 @@ test('killed in the middle of a line: the next start says what was lost, and goe
   const verified = await run(['audit', 'verify', path])
   expect(verified).toMatchObject({ code: 0, stderr: '' })
   expect(verified.stdout).toContain('is the last of a run that ended without gate-stopped')
+})
+
+const STAMPED = 'audit-20261124T085119.123Z.ndjson'
+
+describe('killed, and the file rotated before the next start: the chain goes on behind the former file', () => {
+  const toGzip = (path: string, former: string): void => {
+    writeFileSync(former, gzipSync(readFileSync(path)))
+    rmSync(path)
+  }
+  test.each<[string, string, (path: string, former: string) => void]>([
+    [
+      'renamed, with an empty one in its place',
+      STAMPED,
+      (path, former) => {
+        renameSync(path, former)
+        writeFileSync(path, '')
+      },
+    ],
+    ['renamed, with none in its place', STAMPED, renameSync],
+    [
+      'killed in the first line of a new file',
+      STAMPED,
+      (path, former) => {
+        renameSync(path, former)
+        writeFileSync(path, '{"log":{"level":"in')
+      },
+    ],
+    ['compressed', `${STAMPED}.gz`, toGzip],
+    [
+      'compressed by zstd',
+      `${STAMPED}.zst`,
+      (path, former) => {
+        writeFileSync(former, zstdCompressSync(readFileSync(path)))
+        rmSync(path)
+      },
+    ],
+    [
+      "logrotate's copytruncate",
+      'audit.ndjson.1',
+      (path, former) => {
+        copyFileSync(path, former)
+        truncateSync(path)
+      },
+    ],
+    ["logrotate's dateext and compress", 'audit.ndjson-20261124.gz', toGzip],
+    ["logrotate's extension", 'audit-20261124.ndjson.gz', toGzip],
+  ])('%s', async (_what, name, rotate) => {
+    const path = auditPath()
+    const former = join(path, '..', name)
+    // An older one, and one without a record, are passed over.
+    writeFileSync(join(path, '..', 'audit-20251124T085119.123Z.ndjson'), '{"older":true}\n')
+    writeFileSync(join(path, '..', 'audit-21001124T085119.123Z.ndjson'), '')
+    const lab = await openProcessLab()
+    const settings = { audit: { file: path } }
+    const first = await lab.gate(settings)
+    await lab.ask(first, 'a.example:443')
+    await until(() => linesOf(path).length === 2, 'two records in the file')
+    await first.stop('SIGKILL')
+    const head = hashLine(linesOf(path).at(-1) ?? '')
+    rotate(path, former)
+
+    const second = await lab.gate(settings)
+    expect(await second.stop()).toBe(0)
+    expect(second.audit.records[0]?.sallyport).toMatchObject({ prev: head, continues: head })
+    expect(await run(['audit', 'verify', former, path])).toMatchObject({ code: 0 })
+  })
+
+  test('a former file that cannot be read: it is said, and a new chain begins', async () => {
+    const path = auditPath()
+    writeFileSync(join(path, '..', `${STAMPED}.gz`), gzipSync('{"some":"line"}\n').subarray(0, 20))
+    const lab = await openProcessLab()
+    const gate = await lab.gate({ audit: { file: path } })
+    expect(await gate.stop()).toBe(0)
+    expect(gate.stderr).toMatch(
+      /the chain of audit records begins anew: .*085119\.123Z\.ndjson\.gz: unexpected/,
+    )
+    expect(await run(['audit', 'verify', path])).toMatchObject({ code: 0 })
+  })
 })
 
 describe.skipIf(rsyslog.missing)(`with a log server${rsyslog.because}`, () => {
