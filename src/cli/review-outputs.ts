@@ -34,7 +34,7 @@ export function writeFiles(
 ): string | undefined {
   const files: [string, () => string][] = []
   if (options.suggest !== undefined) {
-    const context = { policy: config.policy, presets: config.presets, nowMs }
+    const context = { policy: config.policy, rules: config.clients.rules, presets: config.presets, nowMs }
     files.push([options.suggest, () => formatSuggestions(suggest(review.groups, context), context)])
   }
   if (options.html !== undefined) {

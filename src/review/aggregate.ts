@@ -25,6 +25,8 @@ export interface Group {
   /** The latest hint. */
   readonly hint: string | null
   readonly bins: Bins
+  /** Of the denials, those by the policy of an entry of `clients.rules`, by its name; `undefined` stands for too many. */
+  readonly byRule: ReadonlyMap<string | undefined, number>
 }
 
 export interface AggregateOptions {
@@ -43,6 +45,9 @@ interface Limits {
 
 /** About 100 MB in the worst case. */
 const LIMITS: Limits = { groups: 50_000, clients: 500_000 }
+/** More rules for the same target than a configuration sensibly has. */
+const MAX_RULES = 64
+const NO_RULES: ReadonlyMap<string, number> = new Map()
 /** A clock that is set back by less is no jump: several processes write to one log. */
 const CLOCK_SLACK_MS = 2000
 
@@ -56,6 +61,7 @@ class OpenGroup implements Group {
   readonly byClient = new Map<string, number>()
   readonly fields: Group['fields']
   readonly bins: Bins
+  #byRule: Map<string | undefined, number> | undefined
 
   constructor(fields: Group['fields'], bins: Bins) {
     this.fields = fields
@@ -70,8 +76,13 @@ class OpenGroup implements Group {
     return this.byClient.keys().next().value ?? null
   }
 
+  get byRule(): Group['byRule'] {
+    return this.#byRule ?? NO_RULES
+  }
+
   add(denial: Denial): void {
     this.count += denial.count
+    if (denial.rule !== null) this.#addToRule(denial.rule, denial.count)
     if (denial.first < this.first) this.first = denial.first
     if (denial.last > this.last) this.last = denial.last
     if (denial.hint !== null && denial.last > this.#hintAt) {
@@ -79,6 +90,12 @@ class OpenGroup implements Group {
       this.#hintAt = denial.last
     }
     this.bins.add(denial.first, denial.count)
+  }
+
+  #addToRule(name: string, count: number): void {
+    const rules = (this.#byRule ??= new Map())
+    const rule = rules.has(name) || rules.size < MAX_RULES ? name : undefined
+    rules.set(rule, (rules.get(rule) ?? 0) + count)
   }
 }
 

@@ -138,10 +138,18 @@ export class DenialReader {
     const own = line.indexOf(RECORD_MARK, event) + RECORD_MARK.length + HASH_LENGTH
     if (!line.startsWith(SCHEMA_TEXT, own)) return undefined
     const hint = optionalValue(line, 'hint":"', own + POLICY_LENGTH)
+    const rule = optionalValue(line, 'client":"', own + POLICY_LENGTH)
     const user = optionalValue(line, 'user":{"name":"', at)
-    if (host === undefined || reason === undefined || hint === undefined || user === undefined)
+    if (
+      host === undefined ||
+      reason === undefined ||
+      hint === undefined ||
+      rule === undefined ||
+      user === undefined
+    )
       return undefined
-    return { count: 1, first: timeMs, last: timeMs, host, port, reason, client, user, node: this.#node, hint }
+    const node = this.#node
+    return { count: 1, first: timeMs, last: timeMs, host, port, reason, client, user, rule, node, hint }
   }
 
   #learn(line: string, from: number): boolean {

@@ -43,6 +43,7 @@ export function toReview(aggregate: Aggregate, context: ReviewContext): Review {
       last: group.last,
       hint: group.hint,
       bins: group.bins,
+      byRule: group.byRule,
       expectation: context.expected(askedOf(group)),
       news: newsOf(group, known),
     }))

@@ -5,15 +5,18 @@
  */
 import { printable } from '../doctor/printable.ts'
 import { parseAuthority } from '../policy/authority.ts'
+import type { ClientRule } from '../policy/clients.ts'
 import { decide } from '../policy/decide.ts'
 import { formatHostPattern, parseHostPattern } from '../policy/host-pattern.ts'
 import { authorityOf } from '../policy/refusal.ts'
 import { ruleName, type Policy, type Rule } from '../policy/rules.ts'
 import type { ReportedGroup } from './report.ts'
-import { counted, formatMinute } from './words.ts'
+import { counted, formatCount, formatMinute } from './words.ts'
 
 export interface SuggestContext {
   readonly policy: Policy
+  /** Clients that may have a policy of their own. */
+  readonly rules: readonly Pick<ClientRule, 'name' | 'policy'>[]
   /** Names of the presets in use. */
   readonly presets: readonly string[]
   readonly nowMs: number
@@ -23,16 +26,26 @@ interface Evidence {
   readonly host: string
   readonly port: number
   readonly group: ReportedGroup
+  /** Of the group's denials, those by the policy in question. */
+  readonly count: number
+}
+
+/** What could be done about the denials of one policy. */
+class Draft {
+  /** The client meant an allowed target. */
+  readonly corrections: (Evidence & { readonly meant: string })[] = []
+  /** Hosts that a preset names which is not in use. */
+  readonly presets = new Map<string, Evidence[]>()
+  /** The rule was there, and has expired. */
+  readonly expired: (Evidence & { readonly rule: Rule })[] = []
+  readonly allow: (Evidence & { readonly nearby?: string })[] = []
 }
 
 export interface Suggestions {
-  /** The client meant an allowed target. */
-  readonly corrections: readonly (Evidence & { readonly meant: string })[]
-  /** Hosts that a preset names which is not in use. */
-  readonly presets: ReadonlyMap<string, readonly Evidence[]>
-  /** The rule was there, and has expired. */
-  readonly expired: readonly (Evidence & { readonly rule: Rule })[]
-  readonly allow: readonly (Evidence & { readonly nearby?: string })[]
+  /** For the common policy. */
+  readonly common: Draft
+  /** For those of `clients.rules`, by name. */
+  readonly clients: ReadonlyMap<string, Draft>
   /** Groups that were looked at and left out, by why. */
   readonly leftOut: ReadonlyMap<string, number>
 }
@@ -40,42 +53,74 @@ export interface Suggestions {
 /** Reasons that another policy would answer. */
 const ABOUT_POLICY = new Set(['host_not_allowed', 'port_not_allowed', 'rule_expired'])
 
-export function suggest(groups: readonly ReportedGroup[], { policy, nowMs }: SuggestContext): Suggestions {
-  const corrections: (Evidence & { meant: string })[] = []
-  const presets = new Map<string, Evidence[]>()
-  const expired: (Evidence & { rule: Rule })[] = []
-  const allow: (Evidence & { nearby?: string })[] = []
+export function suggest(groups: readonly ReportedGroup[], context: SuggestContext): Suggestions {
+  const { policy: common, rules, nowMs } = context
+  const drafts = new Map<string | null | undefined, Draft>()
   const leftOut = new Map<string, number>()
   const leave = (why: string): void => {
     leftOut.set(why, (leftOut.get(why) ?? 0) + 1)
   }
   for (const group of groups) {
-    const { host, port, reason } = group.fields
-    if (!ABOUT_POLICY.has(String(reason))) leave('denied for a reason that no allow rule changes')
-    else if (group.expectation.kind === 'expected') leave('expected to be denied')
-    else if (group.count < 2) leave('tried only once')
-    else if (typeof host !== 'string' || typeof port !== 'number' || !isRuleHost(host))
-      leave('no host that a rule can name')
-    else {
-      // The policy of today decides, not that of the record.
-      const decision = decide(policy, parseAuthority(authorityOf({ host, port })), nowMs)
-      if (decision.kind === 'allow' || decision.kind === 'prove') {
-        leave('allowed by now')
-        continue
+    for (const [name, count] of countsByPolicy(group, context)) {
+      const policy = name === null ? common : rules.find((rule) => rule.name === name)?.policy
+      const { host, port, reason } = group.fields
+      if (!ABOUT_POLICY.has(String(reason))) leave('denied for a reason that no allow rule changes')
+      else if (group.expectation.kind === 'expected') leave('expected to be denied')
+      else if (count < 2) leave('tried only once')
+      else if (typeof host !== 'string' || typeof port !== 'number' || !isRuleHost(host))
+        leave('no host that a rule can name')
+      else if (!policy) leave('denied by a policy of `clients.rules` that the configuration does not have')
+      else {
+        const draft = drafts.get(name) ?? new Draft()
+        const why = consider(draft, { host, port, group, count }, policy, nowMs)
+        if (why === undefined) drafts.set(name, draft)
+        else leave(why)
       }
-      const { hint, rule, code } = decision.denial
-      const evidence = { host, port, group }
-      if (code === 'rule_denied') leave('denied by a deny rule')
-      else if (code === 'rule_expired' && rule) expired.push({ ...evidence, rule })
-      else if (hint?.kind === 'preset')
-        presets.set(hint.value, [...(presets.get(hint.value) ?? []), evidence])
-      else if (hint?.kind === 'typo')
-        corrections.push({ ...evidence, meant: authorityOf({ host: hint.value, port }) })
-      else if (hint?.kind === 'port') corrections.push({ ...evidence, meant: hint.value })
-      else allow.push({ ...evidence, ...(hint?.kind === 'nearby' && { nearby: hint.value }) })
     }
   }
-  return { corrections, presets, expired, allow, leftOut }
+  return {
+    common: drafts.get(null) ?? new Draft(),
+    clients: new Map(
+      rules.flatMap(({ name }) => {
+        const draft = drafts.get(name)
+        return draft ? [[name, draft]] : []
+      }),
+    ),
+    leftOut,
+  }
+}
+
+/** The denials of a group by whose policy it was; null is the common one, which entries without their own have, too. */
+function countsByPolicy(
+  { count, byRule }: ReportedGroup,
+  { policy, rules }: SuggestContext,
+): ReadonlyMap<string | null | undefined, number> {
+  const shared = new Set(rules.filter((rule) => rule.policy === policy).map(({ name }) => name))
+  const counts = new Map<string | null | undefined, number>([[null, count]])
+  for (const [name, some] of byRule) {
+    if (name !== undefined && shared.has(name)) continue
+    counts.set(name, some)
+    counts.set(null, (counts.get(null) ?? 0) - some)
+  }
+  if (counts.get(null) === 0) counts.delete(null)
+  return counts
+}
+
+/** Puts it where it belongs, or says why nowhere. The policy of today decides, not that of the record. */
+function consider(draft: Draft, evidence: Evidence, policy: Policy, nowMs: number): string | undefined {
+  const { host, port } = evidence
+  const decision = decide(policy, parseAuthority(authorityOf({ host, port })), nowMs)
+  if (decision.kind === 'allow' || decision.kind === 'prove') return 'allowed by now'
+  const { hint, rule, code } = decision.denial
+  if (code === 'rule_denied') return 'denied by a deny rule'
+  if (code === 'rule_expired' && rule) draft.expired.push({ ...evidence, rule })
+  else if (hint?.kind === 'preset')
+    draft.presets.set(hint.value, [...(draft.presets.get(hint.value) ?? []), evidence])
+  else if (hint?.kind === 'typo')
+    draft.corrections.push({ ...evidence, meant: authorityOf({ host: hint.value, port }) })
+  else if (hint?.kind === 'port') draft.corrections.push({ ...evidence, meant: hint.value })
+  else draft.allow.push({ ...evidence, ...(hint?.kind === 'nearby' && { nearby: hint.value }) })
+  return undefined
 }
 
 /** One exact host in canonical spelling, as an allow rule may name it. */
@@ -85,43 +130,38 @@ function isRuleHost(host: string): boolean {
 }
 
 export function formatSuggestions(found: Suggestions, { policy, presets, nowMs }: SuggestContext): string {
+  const { common } = found
   const lines = [
     `# Drafted by \`sallyport review --suggest\`, ${formatMinute(nowMs)} UTC. A draft, not a decision: look at each line.`,
     '# `presets` and `allow` keep what your configuration has there, and can replace it. `sallyport validate FILE` checks',
     '# this file as it stands and after each change.',
   ]
-  if (found.corrections.length > 0) {
-    lines.push('', '# Near misses. Correct the client; the policy needs no change:')
-    for (const { meant, ...evidence } of found.corrections)
-      lines.push(`#   ${nameOf(evidence)} should be ${meant}: ${evidenceOf(evidence)}`)
+  if (common.corrections.length > 0) {
+    lines.push('', '# Near misses. Correct the client; the policy needs no change:', ...corrected(common))
   }
   lines.push('', 'policy:')
-  for (const [preset, hosts] of found.presets) {
-    lines.push(`  # ${preset} names these; \`sallyport presets show ${preset}\` shows what else it allows:`)
-    for (const evidence of hosts) lines.push(`  #   ${nameOf(evidence)}: ${evidenceOf(evidence)}`)
-  }
-  lines.push(`  presets: [${[...presets, ...found.presets.keys()].join(', ')}]`)
-  for (const { rule, ...evidence } of found.expired) {
-    const owner = rule.owner === undefined ? 'it has no owner' : `ask ${oneLine(rule.owner)}`
-    lines.push(`  # ${ruleName(rule)} expired on ${rule.expires}, ${owner}: ${evidenceOf(evidence)}`)
-  }
+  for (const [preset, hosts] of common.presets) lines.push(...inPreset(preset, hosts).map(indent))
+  lines.push(`  presets: [${[...presets, ...common.presets.keys()].join(', ')}]`)
+  lines.push(...expiredRules(common).map(indent))
   const kept = policy.allow.filter((rule) => rule.ruleset === 'policy.allow')
   if (kept.length > 0) lines.push('  allow:', ...kept.map((rule) => `    - ${flow(written(rule))}`))
-  if (found.allow.length > 0) {
+  if (common.allow.length > 0) {
     lines.push(
       '  # To allow one of these, take away the `# ` of its lines and fill in owner, reason and expires.',
     )
     if (kept.length === 0) lines.push('  # allow:')
-    for (const { nearby, ...evidence } of found.allow) {
-      const beside = nearby === undefined ? '' : `; allowed nearby: ${nearby}`
-      lines.push(
-        `  #   - host: ${evidence.host} # ${evidenceOf(evidence)}${beside}`,
-        `  #     port: ${evidence.port}`,
-        '  #     owner: # required: who answers for it',
-        '  #     reason: # required: what it is needed for',
-        '  #     expires: # required: the last day, such as 2027-06-30',
-      )
-    }
+    lines.push(...entries(common).map(indent))
+  }
+  for (const [name, draft] of found.clients) {
+    lines.push(
+      '',
+      `# For the \`policy\` of \`${oneLine(name)}\` in \`clients.rules\`, under which its clients were denied:`,
+    )
+    lines.push(
+      ...corrected(draft),
+      ...[...draft.presets].flatMap(([preset, hosts]) => inPreset(preset, hosts)),
+    )
+    lines.push(...expiredRules(draft), ...entries(draft))
   }
   if (found.leftOut.size > 0) {
     lines.push('', '# Left out:')
@@ -130,15 +170,53 @@ export function formatSuggestions(found: Suggestions, { policy, presets, nowMs }
   return `${lines.join('\n')}\n`
 }
 
-function nameOf({ host, port }: Evidence): string {
+const indent = (line: string): string => `  ${line}`
+
+function corrected({ corrections }: Draft): readonly string[] {
+  return corrections.map(
+    ({ meant, ...evidence }) => `#   ${nameOf(evidence)} should be ${meant}: ${evidenceOf(evidence)}`,
+  )
+}
+
+function inPreset(preset: string, hosts: readonly Evidence[]): readonly string[] {
+  return [
+    `# ${preset} names these; \`sallyport presets show ${preset}\` shows what else it allows:`,
+    ...hosts.map((evidence) => `#   ${nameOf(evidence)}: ${evidenceOf(evidence)}`),
+  ]
+}
+
+function expiredRules({ expired }: Draft): readonly string[] {
+  return expired.map(({ rule, ...evidence }) => {
+    const owner = rule.owner === undefined ? 'it has no owner' : `ask ${oneLine(rule.owner)}`
+    return `# ${ruleName(rule)} expired on ${rule.expires}, ${owner}: ${evidenceOf(evidence)}`
+  })
+}
+
+/** Entries of an allow list, in a comment. */
+function entries({ allow }: Draft): readonly string[] {
+  return allow.flatMap(({ nearby, ...evidence }) => {
+    const beside = nearby === undefined ? '' : `; allowed nearby: ${nearby}`
+    return [
+      `#   - host: ${evidence.host} # ${evidenceOf(evidence)}${beside}`,
+      `#     port: ${evidence.port}`,
+      '#     owner: # required: who answers for it',
+      '#     reason: # required: what it is needed for',
+      '#     expires: # required: the last day, such as 2027-06-30',
+    ]
+  })
+}
+
+function nameOf({ host, port }: Pick<Evidence, 'host' | 'port'>): string {
   return authorityOf({ host, port })
 }
 
-function evidenceOf({ group }: Evidence): string {
-  const { count, clients, aClient, first, last } = group
+function evidenceOf({ group, count }: Pick<Evidence, 'group' | 'count'>): string {
+  const { clients, aClient, first, last } = group
   const who =
     aClient === null ? '' : clients === 1 ? ` (${oneLine(aClient)})` : ` (such as ${oneLine(aClient)})`
-  return `${counted(count, 'denial')} from ${counted(clients, 'client')}${who}, ${formatMinute(first)} to ${formatMinute(last)}`
+  const what = counted(group.count, 'denial')
+  const some = count === group.count ? what : `${formatCount(count)} of ${what}`
+  return `${some} from ${counted(clients, 'client')}${who}, ${formatMinute(first)} to ${formatMinute(last)}`
 }
 
 function written(rule: Rule): Record<string, unknown> {

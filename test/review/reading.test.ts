@@ -52,9 +52,10 @@ describe('reading without JSON', () => {
           reason: fc.constantFrom(...codes),
           client: fc.oneof(fc.ipV4(), fc.ipV6()),
           user: fc.string({ minLength: 1 }),
+          rule: fc.string({ minLength: 1 }),
           userAgent: fc.oneof(
             fc.string(),
-            fc.constant('"hint":"x","reason":"y"},"destination":{"domain":"z"'),
+            fc.constant('"hint":"x","reason":"y"},"client":"z","destination":{"domain":"z"'),
           ),
           node: fc.string({ minLength: 1 }),
           at: fc
@@ -62,8 +63,10 @@ describe('reading without JSON', () => {
             .map((date) => date.toISOString()),
         }),
         fc.boolean(),
-        (sketch, hasTarget) => {
+        fc.boolean(),
+        (sketch, hasTarget, hasRule) => {
           const attempt = attemptOf(sketch)
+          if (!hasRule) delete attempt.clientRule
           if (!hasTarget) {
             delete attempt.target
             attempt.rawTarget = sketch.host

@@ -1,11 +1,11 @@
 /** The policy patch: what is offered, what never is, and that it is a configuration. */
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { loadConfig } from '../../src/config/load.ts'
+import { loadConfig, type Config } from '../../src/config/load.ts'
 import { readBundledPresets } from '../../src/presets/bundled.ts'
 import { compileExpected } from '../../src/review/expected.ts'
 import { toReview } from '../../src/review/report.ts'
-import { formatSuggestions, suggest } from '../../src/review/suggest.ts'
+import { formatSuggestions, suggest, type SuggestContext } from '../../src/review/suggest.ts'
 import { deniedLine, type DenialSketch } from '../support/audit-records.ts'
 import { aggregated } from '../support/review.ts'
 
@@ -13,6 +13,10 @@ const NOW = Date.parse('2026-11-24T00:00:00Z')
 
 function load(text: string) {
   return loadConfig({ text, name: 'test.yaml', presets: readBundledPresets(), nowMs: NOW })
+}
+
+function contextOf({ policy, clients, presets }: Config): SuggestContext {
+  return { policy, rules: clients.rules, presets, nowMs: NOW }
 }
 
 function draft(
@@ -29,7 +33,7 @@ function draft(
     expected: compileExpected(expected, NOW),
     memory: undefined,
   })
-  const context = { policy: loaded.config.policy, presets: loaded.config.presets, nowMs: NOW }
+  const context = contextOf(loaded.config)
   return formatSuggestions(suggest(review.groups, context), context)
 }
 
@@ -104,6 +108,39 @@ policy:
   })
 })
 
+describe('clients with a policy of their own', () => {
+  const config = `
+policy:
+  presets: [chainguard-2024-05-14]
+clients:
+  rules:
+    - { name: ci, from: [127.0.0.1/32], policy: { presets: [], allow: [{ host: only.example.com }] } }
+    - { name: office, from: [127.0.0.2/32] }
+`
+
+  test('are looked at under that policy, and the common one is not widened for them', () => {
+    const text = draft(config, [
+      { host: 'cgr.dev', rule: 'ci', times: 3 },
+      { host: 'onyl.example.com', rule: 'ci' },
+      { host: 'apk.cgr.dev', rule: 'ci' },
+      { host: 'new.example.net', rule: 'ci', times: 5 },
+      { host: 'new.example.net', rule: 'office' },
+      { host: 'new.example.net', times: 4 },
+      { host: 'gone.example.net', rule: 'no-longer-there' },
+    ])
+    expect(text).not.toContain('allowed by now')
+    expect(text).toContain('  presets: [chainguard-2024-05-14]\n')
+    const [common = '', ci = ''] = text.split('# For the `policy` of `ci` in `clients.rules`')
+    expect(common).toContain('#   - host: new.example.net # 6 of 11 denials')
+    expect(common.match(/- host:/g)).toHaveLength(1)
+    expect(ci).toContain('\n#   onyl.example.com:443 should be only.example.com:443: 2 denials')
+    expect(ci).toContain('#   - host: new.example.net # 5 of 11 denials')
+    expect(ci).toMatch(/# chainguard-\S+ names these; .*\n# {3}cgr\.dev:443: 3 denials/)
+    expect(ci).toContain('1 group denied by a policy of `clients.rules` that the configuration does not have')
+    expect(load(text)).toMatchObject({ ok: true })
+  })
+})
+
 describe('what never is', () => {
   test.each<[string, DenialSketch & { times?: number }, string]>([
     ['a single attempt', { host: 'once.example.com', times: 1 }, 'tried only once'],
@@ -140,7 +177,7 @@ describe('what never is', () => {
       expected: compileExpected([], NOW),
       memory: undefined,
     })
-    const context = { policy: loaded.config.policy, presets: loaded.config.presets, nowMs: NOW }
+    const context = contextOf(loaded.config)
     expect(formatSuggestions(suggest(review.groups, context), context)).not.toContain('\npolicy: {')
   })
 })

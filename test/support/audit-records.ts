@@ -18,12 +18,14 @@ export interface DenialSketch {
   readonly node?: string
   readonly user?: string
   readonly userAgent?: string
+  /** An entry of `clients.rules`. */
+  readonly rule?: string
 }
 
 const NOON = '2026-11-23T12:00:00.000Z'
 
 export function attemptOf(sketch: DenialSketch = {}): Attempt {
-  const { host = 'example.com', port = 443, client = '10.0.0.1', user, userAgent = 'curl/8' } = sketch
+  const { host = 'example.com', port = 443, client = '10.0.0.1', user, rule, userAgent = 'curl/8' } = sketch
   return {
     id: '01JDABCDEFGHJKMNPQRSTVWXYZ',
     client: { address: client, port: 50_122 },
@@ -34,6 +36,7 @@ export function attemptOf(sketch: DenialSketch = {}): Attempt {
     version: '1.1',
     userAgent,
     ...(user !== undefined && { user }),
+    ...(rule !== undefined && { clientRule: rule }),
     target: { kind: /^[0-9.]+$/.test(host) ? 'ip' : 'name', host, port },
   }
 }
