@@ -1,5 +1,4 @@
 /** Where a review goes: standard output, and the files that were asked for. */
-import { writeFileSync } from 'node:fs'
 import { readAssets } from '../review/html/assets.ts'
 import { toHtml } from '../review/html/page.ts'
 import { toCsv, toJson } from '../review/machine.ts'
@@ -7,6 +6,7 @@ import type { Review } from '../review/report.ts'
 import { formatSuggestions, suggest } from '../review/suggest.ts'
 import { formatTable } from '../review/table.ts'
 import { wantsColor, type Io } from './io.ts'
+import { isSameFile, replaceFile } from './replace-file.ts'
 import { whyUnreadable } from './read-config.ts'
 import { filterWords, type ReviewOptions, type Wanted } from './review-options.ts'
 import type { Sources } from './review-sources.ts'
@@ -23,6 +23,19 @@ export function printReview(
     const width = io.stdout.isTTY ? { width: Math.max(io.stdout.columns, 40) } : {}
     io.stdout.write(formatTable(review, { groupBy, limit, color: wantsColor(io.stdout), ...width }))
   }
+}
+
+/** Why one of the files must not be written: it would replace what the review is about. */
+export function findPrecious({ html, suggest }: ReviewOptions, { read }: Sources): string | undefined {
+  for (const [option, file, taken] of [
+    ['--html', html, read],
+    ['--suggest', suggest, [...read, html]],
+  ] as const) {
+    if (file === undefined) continue
+    const same = taken.find((name) => name !== undefined && name !== '-' && isSameFile(file, name))
+    if (same !== undefined) return `${option} ${file} would be written over ${same}; choose another name`
+  }
+  return undefined
 }
 
 /** Why one of the files could not be written; nothing when all is well. */
@@ -43,7 +56,7 @@ export function writeFiles(
   }
   for (const [file, text] of files) {
     try {
-      writeFileSync(file, text())
+      replaceFile(file, text())
     } catch (error) {
       return `${file}: ${whyUnreadable(error)}`
     }

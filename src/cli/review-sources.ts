@@ -13,6 +13,8 @@ export interface Sources {
   readonly names: readonly string[]
   readonly expected: readonly ExpectedEntry[]
   readonly config: Config
+  /** All that is read, and the audit trail: what no output may be written over. */
+  readonly read: readonly string[]
 }
 
 /** Nothing where one of them cannot be used; it has been said why. */
@@ -36,7 +38,8 @@ export function readSources(files: readonly string[], options: ReviewOptions, io
     return undefined
   }
   const expected = options.expected === undefined ? [] : readExpected(options.expected, io)
-  return expected && { names, expected, config }
+  const others = [options.config, options.expected].filter((name) => name !== undefined)
+  return expected && { names, expected, config, read: [...names, ...configured, ...others] }
 }
 
 /** The file and those that it was rotated to. */

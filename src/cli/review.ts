@@ -12,7 +12,7 @@ import { whyUnreadable } from './read-config.ts'
 import { closeFeeds, followFeeds, isFile, openFeeds, readFeeds } from './review-feeds.ts'
 import { memoryFile, readMemory, writeMemory } from './review-memory.ts'
 import { checkOptions, type ReviewOptions } from './review-options.ts'
-import { printReview, writeFiles } from './review-outputs.ts'
+import { findPrecious, printReview, writeFiles } from './review-outputs.ts'
 import { readSources } from './review-sources.ts'
 
 export type { ReviewOptions }
@@ -42,6 +42,11 @@ async function reviewUntil(
   }
   const sources = readSources(files, options, io)
   if (!sources) return EXIT.usage
+  const precious = findPrecious(options, sources)
+  if (precious !== undefined) {
+    say(precious)
+    return EXIT.usage
+  }
 
   const { filter, groupBy } = wanted
   const aggregate = new Aggregate({

@@ -2,11 +2,14 @@
 import { spawn } from 'node:child_process'
 import {
   appendFileSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs'
@@ -192,6 +195,50 @@ test('--suggest writes what validate accepts', async () => {
   const nowhere = await run(['review', '--suggest', path('none/patch.yaml'), log])
   expect(nowhere).toMatchObject({ code: 2 })
   expect(nowhere.stderr).toContain('no such file')
+})
+
+test('no output is written over the log, the trail, the configuration or the list of what is expected', async () => {
+  const log = put('other.ndjson', DENIED)
+  const trail = put('audit.ndjson', DENIED)
+  const former = put('audit-20261122T000000.000Z.ndjson', DENIED)
+  const config = put('sallyport.yaml', `audit: { file: { path: ${trail} } }\n`)
+  const expected = put('expected.yaml', '- { host: cgr.dv, owner: web }\n')
+  const link = path('link.html')
+  symlinkSync(log, link)
+  for (const [option, out] of [
+    ['--html', log],
+    ['--html', link],
+    ['--suggest', trail],
+    ['--suggest', former],
+    ['--suggest', config],
+    ['--html', expected],
+  ] as const) {
+    const before = readFileSync(out, 'utf8')
+    const ended = await run(['review', '-c', config, '--expected', expected, option, out, log])
+    expect(ended).toMatchObject({ code: 2, stdout: '' })
+    expect(ended.stderr).toContain(`${option} ${out} would be written over `)
+    expect(readFileSync(out, 'utf8')).toBe(before)
+  }
+  const both = await run(['review', '--html', path('out'), '--suggest', path('out'), log])
+  expect(both).toMatchObject({ code: 2 })
+})
+
+test('an output replaces an earlier one whole, through a link too, and leaves nothing beside it', async () => {
+  const log = put('a.ndjson', DENIED)
+  const page = put('page.html', 'x'.repeat(1_000_000))
+  const link = path('latest.html')
+  symlinkSync(page, link)
+  expect(await run(['review', '--html', link, log])).toMatchObject({ code: 0 })
+  expect(readFileSync(page, 'utf8')).toMatch(/^<!doctype html>[^]*<\/html>\n?$/i)
+  expect(lstatSync(link).isSymbolicLink()).toBe(true)
+  expect(readdirSync(path('.')).filter((name) => name.startsWith('.'))).toEqual([])
+})
+
+test('an output that is a pipe is written to as it is', async () => {
+  const script =
+    'mkfifo "$3" && cat "$3" & until [ -p "$3" ]; do :; done; "$0" "$1" review --suggest "$3" "$2"; wait'
+  const args = ['-c', script, process.execPath, PROGRAM, put('a.ndjson', DENIED), path('pipe')]
+  expect((await run(args, { command: 'sh' })).stdout).toContain('\npolicy:\n')
 })
 
 test('--follow goes on across rename and truncation, and ends with the whole table', async () => {
