@@ -99,7 +99,14 @@ async function reviewUntil(
       say(`this review is not remembered: ${place}: ${whyUnreadable(error)}`)
     }
   }
-  if (options.failOn === 'new' && result.unexpected > 0) return EXIT.finding
+  if (options.failOn === 'new') {
+    if (result.unexpected > 0) return EXIT.finding
+    // Nothing to find is no proof that nothing was denied.
+    if (aggregate.read === 0) {
+      say('there is no record in this input, so --fail-on cannot tell whether anything was denied')
+      return EXIT.incomplete
+    }
+  }
   return whole && feeds.length === sources.names.length && !isIncomplete(result) ? EXIT.ok : EXIT.incomplete
 }
 

@@ -111,6 +111,8 @@ export class Aggregate {
   readonly nodes = new Map<string, number>()
   #pairs = 0
 
+  /** Records of any time. */
+  read = 0
   /** Records in the time that is looked at. */
   records = 0
   denials = 0
@@ -124,7 +126,14 @@ export class Aggregate {
   ungrouped = 0
   /** Whether some group has more clients than it counts. */
   clientsCut = false
-  readonly bad: Record<BadLine, number> = { cut: 0, schema: 0, time: 0, binary: 0, long: 0 }
+  readonly bad: Record<BadLine, number> = {
+    cut: 0,
+    schema: 0,
+    time: 0,
+    binary: 0,
+    long: 0,
+    wrapped: 0,
+  }
 
   constructor({ sieve, groupBy = DEFAULT_GROUPING, wouldDeny = false, limits = LIMITS }: AggregateOptions) {
     this.#sieve = sieve
@@ -154,6 +163,7 @@ export class Aggregate {
     }
     return {
       record: (timeMs) => {
+        this.read += 1
         if (timeMs < latest - CLOCK_SLACK_MS) {
           this.clockJumps += 1
           latest = timeMs

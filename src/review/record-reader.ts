@@ -16,7 +16,7 @@ import {
 import type { LineVisitor } from './line-splitter.ts'
 
 /** Why a line that should be a record is none. */
-export type BadLine = 'cut' | 'schema' | 'time' | 'binary' | 'long'
+export type BadLine = 'cut' | 'schema' | 'time' | 'binary' | 'long' | 'wrapped'
 
 export interface RecordSink {
   /** Any record, denials too; milliseconds since the epoch. */
@@ -28,8 +28,11 @@ export interface RecordSink {
   bad(problem: BadLine): void
 }
 
-const BRACE = 0x7b
 const CLOSING_BRACE = 0x7d
+/** What makes JSON a record of ours. */
+const OWN = '"sallyport":'
+/** A record as a text or an object inside JSON of somebody else. */
+const OWN_INSIDE = /"sallyport\\*": ?\{/
 const isBlank = (byte: number | undefined): boolean => byte === 0x20 || byte === 0x0d || byte === 0x09
 
 export class RecordReader implements LineVisitor {
@@ -103,17 +106,33 @@ export class RecordReader implements LineVisitor {
   #anyLine(start: number, end: number): void {
     if (start === end) return
     if (this.#nul.within(start, end) !== -1) return this.#sink.bad('binary')
-    const looksCut = this.#buffer[start] === BRACE && this.#buffer[end - 1] !== CLOSING_BRACE
-    if (this.#name.within(start, end) === -1) return looksCut ? this.#sink.bad('cut') : this.#sink.other()
+    if (this.#name.within(start, end) === -1) {
+      return this.#beginsRecord(start, end) ? this.#sink.bad('cut') : this.#sink.other()
+    }
     const line = this.#buffer.toString('utf8', start, end)
     const reading = parseLine(line)
-    if (reading) return this.#report(reading)
-    // A line that was cut may have a whole one behind it.
+    if (reading) {
+      const wrapped = reading.kind === 'other' && OWN_INSIDE.test(line)
+      return wrapped ? this.#sink.bad('wrapped') : this.#report(reading)
+    }
+    // Behind a prefix with a brace of its own, or behind a line that was cut, there may be a whole one.
     const lastHead = line.lastIndexOf(RECORD_HEAD)
     const rest = lastHead > 0 ? parseLine(line.slice(lastHead)) : undefined
-    if (looksCut || line.includes(RECORD_HEAD) || line.includes('"sallyport":')) this.#sink.bad('cut')
-    else this.#sink.other()
+    const before = rest ? line.slice(0, lastHead) : line
+    if (before.includes(RECORD_HEAD) || before.includes(OWN)) this.#sink.bad('cut')
+    else if (!rest) this.#sink.other()
     if (rest) this.#report(rest)
+  }
+
+  /** A record that was cut so early that our name is not in it; a brace alone says nothing. */
+  #beginsRecord(start: number, end: number): boolean {
+    if (this.#head.within(start, end) !== -1) return true
+    const length = end - start
+    return (
+      length > 1 &&
+      length < RECORD_HEAD.length &&
+      RECORD_HEAD.startsWith(this.#buffer.toString('latin1', start, end))
+    )
   }
 
   #report(reading: Reading): void {

@@ -65,6 +65,7 @@ const BAD_WORDS: readonly (readonly [BadLine, string])[] = [
   ['time', 'without a readable time'],
   ['binary', 'binary'],
   ['long', 'longer than 1 MiB'],
+  ['wrapped', 'inside JSON of another program, from which the records are to be taken first (such as by jq)'],
 ]
 
 /** What the reader should know of the input, a sentence each. */

@@ -185,6 +185,20 @@ describe('news', () => {
   })
 })
 
+test.each([
+  ['an empty file', ''],
+  ['somebody else’s file', 'root:x:0:0:root:/root:/bin/sh\n'],
+])('--fail-on new cannot pass on %s', async (_what, content) => {
+  const ended = await run(['review', '--fail-on', 'new', put('a.ndjson', content)])
+  expect(ended.code).toBe(3)
+  expect(ended.stderr).toContain('there is no record in this input')
+})
+
+test('--fail-on new passes on a trail that has no record of that time', async () => {
+  const args = ['review', '--fail-on', 'new', '--since', '2099-01-01', put('a.ndjson', DENIED)]
+  expect(await run(args)).toMatchObject({ code: 0, stderr: '' })
+})
+
 test('--suggest writes what validate accepts', async () => {
   const log = put('a.ndjson', (DENIED + OTHER + deniedLine({ host: 'apk.cgr.dev' })).repeat(2))
   expect((await run(['review', '--suggest', path('patch.yaml'), log])).code).toBe(0)

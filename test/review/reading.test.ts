@@ -12,6 +12,7 @@ import { LineSplitter } from '../../src/review/line-splitter.ts'
 import { RecordReader } from '../../src/review/record-reader.ts'
 
 const DENIED = deniedLine({ host: 'cgr.dv', hint: { kind: 'typo', value: 'cgr.dev' } })
+const DENIED_JSON: object = JSON.parse(DENIED)
 const OPENED = openedLine({ host: 'cgr.dev' })
 
 function denialsIn(text: string): readonly Denial[] {
@@ -87,9 +88,8 @@ describe('reading without JSON', () => {
 })
 
 describe('lines in other clothes', () => {
-  const parsed: object = JSON.parse(DENIED)
-  const spaced = JSON.stringify(parsed, null, 1).replaceAll('\n', ' ')
-  const reordered = JSON.stringify(Object.fromEntries(Object.entries(parsed).toReversed()))
+  const spaced = JSON.stringify(DENIED_JSON, null, 1).replaceAll('\n', ' ')
+  const reordered = JSON.stringify(Object.fromEntries(Object.entries(DENIED_JSON).toReversed()))
   test.each([
     ['kubectl logs --prefix', `[pod/gate-0/sallyport] ${DENIED}`],
     ['kubectl logs --timestamps', `2026-11-23T12:00:00.000000001Z ${DENIED}`],
@@ -164,6 +164,18 @@ describe('bad input is counted, and the rest is read', () => {
     ['a newer schema', DENIED.replace('"schema":1', '"schema":2'), { schema: 1 }],
     ['no time', DENIED.replace(/"@timestamp":"[^"]*"/, '"@timestamp":"yesterday"'), { time: 1 }],
     ['a line of 10 MB', `{"log":"${'x'.repeat(10_000_000)}"}\n`, { long: 1 }],
+    ['the first letters of a record', '{"log":{"lev\n', { cut: 1 }],
+    ['a record as a text in other JSON', `${JSON.stringify({ message: DENIED })}\n`, { wrapped: 1 }],
+    [
+      'a record as a text in a text',
+      `${JSON.stringify({ a: JSON.stringify({ message: DENIED }) })}\n`,
+      { wrapped: 1 },
+    ],
+    [
+      'a record as an object in other JSON',
+      `${JSON.stringify({ message: DENIED_JSON }, null, 1).replaceAll('\n', ' ')}\n`,
+      { wrapped: 1 },
+    ],
     ['just too long', `${'x'.repeat(MAX_LINE_BYTES + 1)}\n`, { long: 1 }],
   ])('%s', (_name, text, bad) => {
     const after = text.endsWith('\n') ? DENIED : `\n${DENIED}`
@@ -173,6 +185,13 @@ describe('bad input is counted, and the rest is read', () => {
       expect(Object.values(result.bad).reduce((a, b) => a + b)).toBe(1)
       expect(result.denials).toBe(1)
     }
+  })
+
+  test('what others write is no broken record', () => {
+    const pretty = JSON.stringify({ level: 'info', app: 'sallyport', labels: { app: 'sallyport' } }, null, 2)
+    const result = aggregated([`${pretty}\n{"message":"sallyport is up"}\n{ not JSON\n{gate} ${DENIED}`])
+    expect(result).toMatchObject({ denials: 1, records: 1, others: pretty.split('\n').length + 2 })
+    expect(Object.values(result.bad)).toEqual([0, 0, 0, 0, 0, 0])
   })
 
   test('a record behind one that was cut off is found', () => {
