@@ -4,8 +4,10 @@
  * rest anew; only a head that was noted elsewhere shows that.
  */
 import { z } from 'zod'
+import { printable } from '../doctor/printable.ts'
 import { hashLine } from './hash-line.ts'
 import { GENESIS } from './ledger.ts'
+import { RecentLines } from './recent-lines.ts'
 
 export interface Place {
   readonly file: string
@@ -14,7 +16,7 @@ export interface Place {
 }
 
 export type FindingKind =
-  'changed' | 'missing' | 'moved' | 'inserted' | 'no-record' | 'cut-off' | 'head-not-found'
+  'changed' | 'missing' | 'moved' | 'inserted' | 'no-record' | 'cut-off' | 'begins-later' | 'head-not-found'
 
 /** The first bad record, or the place where one is missing. */
 export interface Finding extends Place {
@@ -40,7 +42,12 @@ export interface Verdict {
 
 const recordShape = z.object({
   event: z.object({ sequence: z.int(), action: z.string() }),
-  sallyport: z.object({ prev: z.string(), lost: z.int().optional(), after: z.string().optional() }),
+  sallyport: z.object({
+    prev: z.string(),
+    lost: z.int().optional(),
+    after: z.string().optional(),
+    sink: z.string().optional(),
+  }),
 })
 type ReadRecord = z.infer<typeof recordShape>
 
@@ -61,6 +68,17 @@ interface Gap {
   /** Hash of the last record before it. */
   readonly after: string
   readonly missing: number
+  /** Another sink that lost these very records, which says nothing about this trail. */
+  lostBy?: string
+}
+
+export interface VerifyOptions {
+  /** A hash that has to be in the chain. */
+  readonly head?: string | undefined
+  /** The hash behind which the chain has to begin; {@link GENESIS}: with the first record ever. Default: any. */
+  readonly from?: string | undefined
+  /** `sallyport.sink` of the way out that wrote this trail. Default: the audit file, whatever its name. */
+  readonly sink?: string | undefined
 }
 
 /** Gaps that may still be explained; more than that are findings. */
@@ -69,6 +87,9 @@ const MAX_NOTES = 20
 
 export class ChainVerifier {
   readonly #wanted: string | undefined
+  readonly #from: string | undefined
+  readonly #sink: string | undefined
+  readonly #recent = new RecentLines()
   #lines = 0
   #records = 0
   #last: Link | undefined
@@ -81,11 +102,13 @@ export class ChainVerifier {
   #begin: Verdict['begin']
   #anchor: Place | undefined
   #tail: Place | undefined
+  #repeated = 0
   readonly #notes: string[] = []
 
-  /** @param wanted a hash that has to be in the chain */
-  constructor(wanted?: string) {
-    this.#wanted = wanted
+  constructor({ head, from, sink }: VerifyOptions = {}) {
+    this.#wanted = head
+    this.#from = from
+    this.#sink = sink
   }
 
   /** @param bytes the line without its newline; `undefined` when it is too long for a record */
@@ -97,14 +120,19 @@ export class ChainVerifier {
       this.#find(ended ? 'no-record' : 'cut-off', this.#lines, { file, line }, what)
       return
     }
+    const hash = hashLine(bytes)
+    if (this.#recent.has(hash)) {
+      this.#repeated += 1
+      return
+    }
+    this.#recent.add(hash, bytes.length)
     this.#records += 1
     const { sequence, action } = record.event
     const place = { file, line, sequence }
-    const hash = hashLine(bytes)
     if (hash === this.#wanted) this.#anchor = place
     const link = { ordinal: this.#lines, place, hash, sequence, action, before: this.#last?.hash }
     if (this.#last) this.#compare(this.#last, link, record)
-    else this.#begin = { ...place, prev: record.sallyport.prev }
+    else this.#begins({ ...place, prev: record.sallyport.prev })
     this.#explain(record)
     this.#last = link
     this.#tail = place
@@ -120,6 +148,10 @@ export class ChainVerifier {
     for (const gap of this.#gaps) this.#missing(gap)
     this.#gaps = []
     const { file, line } = this.#tail ?? { file: '', line: 0 }
+    if (this.#repeated > 0)
+      this.#note(
+        `${this.#repeated} lines are there twice, as a syslog server gets them after a broken connection`,
+      )
     if (this.#wanted !== undefined && !this.#anchor) {
       const what = `${this.#wanted} is in none of the records: the end was cut off, or the trail written anew`
       this.#find('head-not-found', this.#lines + 1, { file, line }, what)
@@ -138,6 +170,14 @@ export class ChainVerifier {
       anchor: this.#anchor,
       notes: this.#notes,
     }
+  }
+
+  #begins(begin: NonNullable<Verdict['begin']>): void {
+    this.#begin = begin
+    if (this.#from === undefined || this.#from === begin.prev) return
+    const wanted = this.#from === GENESIS ? 'the start of a chain' : this.#from
+    const what = `is the first record, and continues from ${begin.prev}: what should stand between ${wanted} and it is missing`
+    this.#find('begins-later', this.#lines, begin, what)
   }
 
   #compare(last: Link, link: Link, { sallyport: { prev } }: ReadRecord): void {
@@ -213,16 +253,24 @@ export class ChainVerifier {
     if (oldest) this.#missing(oldest)
   }
 
-  #missing({ ordinal, place, missing }: Gap): void {
+  #missing({ ordinal, place, missing, lostBy }: Gap): void {
     const records = missing === 1 ? 'one record is' : `${missing} records are`
-    this.#find('missing', ordinal, place, `${records} missing before it`)
+    const elsewhere =
+      lostBy === undefined
+        ? ''
+        : `; ${lostBy} lost as many there, and if this is its trail, say --sink '${lostBy}'`
+    this.#find('missing', ordinal, place, `${records} missing before it${elsewhere}`)
   }
 
-  /** `audit-recovered` says how many records this sink never got, and behind which. */
-  #explain({ event, sallyport: { lost, after } }: ReadRecord): void {
-    if (event.action !== 'audit-recovered' || lost === undefined) return
+  /** `audit-recovered` says how many records a sink never got, and behind which; that excuses no other sink. */
+  #explain({ event, sallyport: { lost, after, sink } }: ReadRecord): void {
+    if (event.action !== 'audit-recovered' || lost === undefined || sink === undefined) return
     const gap = this.#gaps.find((one) => one.after === after && one.missing === lost)
     if (!gap) return
+    if (this.#sink === undefined ? !isFileName(sink) : sink !== this.#sink) {
+      gap.lostBy = printable(sink, 200)
+      return
+    }
     this.#gaps = this.#gaps.filter((one) => one !== gap)
     this.#lost += lost
     this.#note(`${lost} records were lost before ${at(gap.place)}, as the trail itself says`)
@@ -236,6 +284,11 @@ export class ChainVerifier {
   #note(text: string): void {
     if (this.#notes.length < MAX_NOTES) this.#notes.push(text)
   }
+}
+
+/** The other ways out are called `standard output`, or by an address such as `tcp://10.0.0.5:514`. */
+function isFileName(sink: string): boolean {
+  return sink !== 'standard output' && !/^[a-z]+:\/\//.test(sink)
 }
 
 export function at({ file, line, sequence }: Place): string {

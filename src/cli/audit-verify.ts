@@ -1,12 +1,15 @@
 /** `sallyport audit verify FILE…`: follows the hash chain and names the first bad record. */
 import { stat } from 'node:fs/promises'
 import { readLines } from '../audit/read-lines.ts'
+import { GENESIS } from '../audit/ledger.ts'
 import { at, ChainVerifier, type Verdict } from '../audit/verify.ts'
 import { EXIT, type ExitCode, type Io } from './io.ts'
 import { showShare } from './share-progress.ts'
 
 export interface AuditVerifyOptions {
   readonly head?: string
+  readonly from?: string
+  readonly sink?: string
   readonly json?: boolean
 }
 
@@ -16,13 +19,16 @@ export async function auditVerify(
   io: Io,
 ): Promise<ExitCode> {
   const head = options.head === undefined ? undefined : readHash(options.head)
-  if (options.head !== undefined && head === undefined) {
-    io.stderr.write(
-      'sallyport: --head takes sha256:… as a record or an earlier run of this command shows it\n',
-    )
+  const from = options.from === 'start' ? GENESIS : options.from && readHash(options.from)
+  for (const [option, given, hash] of [
+    ['--head takes', options.head, head],
+    ['--from takes start, or', options.from, from],
+  ] as const) {
+    if (given === undefined || hash) continue
+    io.stderr.write(`sallyport: ${option} sha256:… as a record or an earlier run of this command shows it\n`)
     return EXIT.usage
   }
-  const verifier = new ChainVerifier(head)
+  const verifier = new ChainVerifier({ head, from, sink: options.sink })
   let file = ''
   let line = 0
   let total = 0
@@ -96,8 +102,8 @@ function formatText(verdict: Verdict, files: readonly string[]): string {
   } else if (records === 0) lines.push(`nothing to verify: ${read}`)
   else {
     lines.push(`whole: ${read}`)
-    if (begin && begin.sequence !== 1)
-      lines.push(`begins in the middle, at number ${begin.sequence}, behind ${begin.prev}`)
+    if (begin && begin.prev !== GENESIS)
+      lines.push(`begins behind ${begin.prev}, at number ${begin.sequence}; --from tells whether it should`)
     if (anchor) lines.push(`the head that was asked for is at ${at(anchor)}`)
   }
   if (head !== undefined) lines.push(`head: ${head}`)

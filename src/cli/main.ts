@@ -167,9 +167,11 @@ export async function main(argv: readonly string[], io: Io = process): Promise<n
   const audit = program.command('audit').description('the audit trail')
   audit
     .command('verify')
-    .argument('<file...>', 'audit files, plain or gzip, oldest first')
+    .argument('<file...>', 'audit files, plain, gzip or zstd, oldest first')
     .description('follow the hash chain through the files, and name the first bad record')
     .option('--head <hash>', 'a hash that was noted before: it has to be in the chain')
+    .option('--from <hash|start>', 'the chain has to begin behind this hash, or with the first record ever')
+    .option('--sink <name>', 'sallyport.sink of what wrote this trail (default: the audit file)')
     .option('--json', 'print the verdict as JSON')
     .action(async (files: readonly string[], options: AuditVerifyOptions) => {
       const { auditVerify } = await import('./audit-verify.ts')

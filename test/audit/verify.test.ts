@@ -7,9 +7,10 @@ import fc from 'fast-check'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { hashLine } from '../../src/audit/hash-line.ts'
 import { createJournal } from '../../src/audit/journal.ts'
+import { GENESIS } from '../../src/audit/ledger.ts'
 import { MAX_LINE_BYTES, readLines } from '../../src/audit/read-lines.ts'
 import type { AuditEvent } from '../../src/audit/record.ts'
-import { ChainVerifier, type Verdict } from '../../src/audit/verify.ts'
+import { ChainVerifier, type Verdict, type VerifyOptions } from '../../src/audit/verify.ts'
 import { AuditLog } from '../support/audit-log.ts'
 import { ManualClock } from '../support/manual-clock.ts'
 import { PROGRAM, run } from '../cli/run.ts'
@@ -19,7 +20,7 @@ function gateEvent(action: Extract<AuditEvent, { kind: 'gate' }>['action'], fact
 }
 
 /** The lines of one run of a gate: `gate-started`, records, `gate-stopped`. */
-function runLines(count: number, head?: string): readonly string[] {
+function runLines(count: number, head?: string, nodeName = 'test'): readonly string[] {
   const log = new AuditLog()
   const journal = createJournal({
     sinks: [log],
@@ -27,7 +28,7 @@ function runLines(count: number, head?: string): readonly string[] {
     record: 'all',
     onError: 'continue',
     version: '0.0.0',
-    nodeName: 'test',
+    nodeName,
     ...(head !== undefined && { head }),
   })
   for (let i = 0; i < count; i += 1) {
@@ -42,8 +43,8 @@ function folderForTest(): string {
   return folder
 }
 
-function verifyLines(lines: readonly string[], head?: string): Verdict {
-  const verifier = new ChainVerifier(head)
+function verifyLines(lines: readonly string[], head?: string, options: VerifyOptions = {}): Verdict {
+  const verifier = new ChainVerifier({ head, ...options })
   for (const [index, line] of lines.entries()) verifier.line(Buffer.from(line), 'a', index + 1, true)
   return verifier.end()
 }
@@ -81,7 +82,6 @@ describe('tampering', () => {
     ['two records swapped', (lines) => lines.splice(6, 2, lines[7] ?? '', lines[6] ?? ''), 'moved', 7],
     ['a record moved down', (lines) => lines.splice(12, 0, ...lines.splice(6, 1)), 'moved', 7],
     ['a record moved up', (lines) => lines.splice(6, 0, ...lines.splice(12, 1)), 'moved', 7],
-    ['a record repeated', (lines) => lines.splice(6, 0, lines[6] ?? ''), 'inserted', 7],
     [
       'a record put in that fits the one before',
       (lines) => lines.splice(6, 0, edited(lines[6] ?? '')),
@@ -154,7 +154,20 @@ describe('what is no tampering', () => {
     })
   })
 
-  test('records that a sink lost, and says so', () => {
+  test('where it begins can be asked for: a start that was cut off shows', () => {
+    const second = runLines(5, headOf(WHOLE))
+    const whole = [...WHOLE, ...second]
+    expect(verifyLines(whole, headOf(second), { from: GENESIS }).findings).toBe(0)
+    expect(verifyLines(second, headOf(second), { from: headOf(WHOLE) }).findings).toBe(0)
+    for (const from of [GENESIS, hashLine(WHOLE[3] ?? '')])
+      expect(verifyLines(second, headOf(second), { from }).first).toMatchObject({
+        kind: 'begins-later',
+        line: 1,
+      })
+  })
+
+  /** Seven records are missing behind the fifth, and `audit-recovered` tells of them. */
+  const lossy = (sink: string): string[] => {
     const lines: string[] = []
     let losing = false
     const log = new AuditLog()
@@ -175,8 +188,13 @@ describe('what is no tampering', () => {
     write(7)
     losing = false
     write(2)
-    journal.record(gateEvent('audit-recovered', { sink: 'x', lost: 7, after }))
+    journal.record(gateEvent('audit-recovered', { sink, lost: 7, after }))
     journal.record(gateEvent('gate-stopped'))
+    return lines
+  }
+
+  test('records that the file lost, and says so', () => {
+    const lines = lossy('/var/log/audit.ndjson')
     expect(verifyLines(lines)).toMatchObject({
       findings: 0,
       lost: 7,
@@ -185,6 +203,35 @@ describe('what is no tampering', () => {
     // The same hole with one record more taken out of it is no longer what the trail says.
     lines.splice(4, 1)
     expect(verifyLines(lines).first).toMatchObject({ kind: 'missing', line: 5 })
+  })
+
+  test.each(['standard output', 'tcp://10.0.0.5:514', 'https://otel.example.com/v1/logs'])(
+    'what %s lost is missing from the file, unless this is its trail',
+    (sink) => {
+      const lines = lossy(sink)
+      expect(verifyLines(lines)).toMatchObject({
+        findings: 1,
+        lost: 0,
+        first: { kind: 'missing', line: 6, message: expect.stringContaining(`--sink '${sink}'`) },
+      })
+      expect(verifyLines(lines, undefined, { sink })).toMatchObject({ findings: 0, lost: 7 })
+      expect(verifyLines(lossy('/a'), undefined, { sink }).first).toMatchObject({ kind: 'missing' })
+    },
+  )
+
+  test('what was sent to a syslog server twice', () => {
+    const resent = [...WHOLE.slice(0, 9), ...WHOLE.slice(3, 9), ...WHOLE.slice(3, 12), ...WHOLE.slice(12)]
+    expect(verifyLines(resent, headOf(WHOLE))).toMatchObject({
+      records: 20,
+      findings: 0,
+      notes: [expect.stringMatching(/^12 lines are there twice/)],
+    })
+  })
+
+  test('only as much is taken for sent twice as is sent again', () => {
+    const many = runLines(6000)
+    const early = many[2] ?? ''
+    expect(verifyLines([...many, early]).first).toMatchObject({ line: 6001 })
   })
 
   test('a process that was killed, and its successor', () => {
@@ -197,9 +244,9 @@ describe('what is no tampering', () => {
   })
 
   test('two chains one after the other, as restarts of a container without a file leave them', () => {
-    const verdict = verifyLines([...WHOLE, ...runLines(4)])
+    const verdict = verifyLines([...WHOLE, ...runLines(4, GENESIS, 'next')])
     expect(verdict).toMatchObject({ findings: 0, notes: ['a:21 (number 1) begins a new chain'] })
-    expect(verifyLines([...WHOLE.slice(0, -1), ...runLines(4)]).first).toMatchObject({
+    expect(verifyLines([...WHOLE.slice(0, -1), ...runLines(4, GENESIS, 'next')]).first).toMatchObject({
       kind: 'missing',
       line: 20,
     })
@@ -256,6 +303,18 @@ describe('sallyport audit verify', () => {
     })
   })
 
+  test('says behind what a trail begins, and makes it a finding with --from', async () => {
+    const path = join(folderForTest(), 'audit.ndjson')
+    writeFileSync(path, `${runLines(3, headOf(WHOLE)).join('\n')}\n`)
+    const seen = await run(['audit', 'verify', path])
+    expect(seen.code).toBe(0)
+    expect(seen.stdout).toContain(`begins behind ${headOf(WHOLE)}, at number 1; --from`)
+    expect(await run(['audit', 'verify', path, '--from', headOf(WHOLE)])).toMatchObject({ code: 0 })
+    const asked = await run(['audit', 'verify', path, '--from', 'start'])
+    expect(asked.code).toBe(1)
+    expect(asked.stdout).toContain(':1 (number 1) is the first record, and continues from')
+  })
+
   test('names the first bad record, with exit code 1', async () => {
     const path = join(folderForTest(), 'audit.ndjson')
     const lines = [...WHOLE]
@@ -300,6 +359,7 @@ describe('sallyport audit verify', () => {
     ['a file that is not there', ['/nonexistent/audit.ndjson'], /cannot read \/nonexistent/],
     ['a folder', [tmpdir()], /cannot read .*EISDIR/],
     ['a head that is none', ['--head', 'abc', 'x'], /--head takes sha256/],
+    ['a start that is none', ['--from', 'x', 'x'], /--from takes start, or sha256/],
     ['no file', [], /missing required argument/],
   ])('%s is wrong usage', async (_what, args, stderr) => {
     expect(await run(['audit', 'verify', ...args])).toMatchObject({
