@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { TimeScale, Bins } from '../../src/review/bins.ts'
 import { compileExpected, parseExpected } from '../../src/review/expected.ts'
 import type { Filter } from '../../src/review/filter.ts'
-import { remember } from '../../src/review/memory.ts'
+import { parseMemory, remember } from '../../src/review/memory.ts'
 import { parseMoment } from '../../src/review/moment.ts'
 import { toReview } from '../../src/review/report.ts'
 import { toCsv, toJson } from '../../src/review/machine.ts'
@@ -147,6 +147,36 @@ describe('news and what is expected', () => {
       ['cgr.dv', 'seen'],
       ['cgr.dev', 'seen'],
     ])
+  })
+
+  test.each(['+275760-09-13T00:00:00.000Z', '2099-01-01T00:00:00.000Z', '-000001-01-01T00:00:00.000Z'])(
+    'a record dated %s does no harm to what is remembered',
+    (odd) => {
+      const strange = { host: 'odd.example' }
+      const before = reviewed([LOG + deniedLine({ ...strange, at: odd })])
+      const memory = parseMemory(JSON.stringify(remember(undefined, before.groups, now)))
+      expect(Object.keys(memory?.known ?? {})).toHaveLength(4)
+      // Seen until now, and no longer.
+      const later = deniedLine({ ...strange, at: '2026-11-24T00:00:01.000Z' })
+      const review = toReview(aggregated([LOG + later]), { expected: never, memory })
+      expect(review.groups.map(({ fields, news }) => [fields.host, news])).toEqual([
+        ['odd.example', 'again'],
+        ['cgr.dv', 'seen'],
+        ['169.254.169.254', 'seen'],
+        ['cgr.dev', 'seen'],
+      ])
+    },
+  )
+
+  test('an entry of the memory that cannot be read is let go, the others stay', () => {
+    const known = {
+      'cgr.dv 443 host_not_allowed': at(23),
+      'cgr.dev 8443 port_not_allowed': '+275760-09-13T00:00:00.000Z',
+      '169.254.169.254 80 ip_literal': 7,
+    }
+    const memory = parseMemory(JSON.stringify({ schema: 1, reviewedAt: at(23), known }))
+    expect(memory?.known).toEqual({ 'cgr.dv 443 host_not_allowed': at(23) })
+    expect(parseMemory('{"schema":1,"known":{}}')).toBeUndefined()
   })
 
   test('an entry makes a group expected until it expires', () => {
