@@ -108,5 +108,8 @@ function portOf(value: unknown): number | null {
 function time(value: unknown): number | undefined {
   if (typeof value !== 'string') return undefined
   const ms = Date.parse(value)
-  return Number.isNaN(ms) ? undefined : ms
+  if (Number.isNaN(ms)) return undefined
+  // The 31st of November would be read as the first of December.
+  const impossible = value.endsWith('Z') && new Date(ms).toISOString().slice(0, 10) !== value.slice(0, 10)
+  return impossible ? undefined : ms
 }

@@ -47,14 +47,12 @@ export function recordTime(line: Buffer, start: number): number {
     return Number.NaN
   const year = two(line, at) * 100 + two(line, at + 2)
   const ms = two(line, at + 20) * 10 + digit(line, at + 22)
-  return (
-    (daysFromEpoch(year, two(line, at + 5), two(line, at + 8)) * 86_400 +
-      two(line, at + 11) * 3600 +
-      two(line, at + 14) * 60 +
-      two(line, at + 17)) *
-      1000 +
-    ms
-  )
+  const days = daysFromEpoch(year, two(line, at + 5), two(line, at + 8))
+  const hour = two(line, at + 11)
+  const minute = two(line, at + 14)
+  const second = two(line, at + 17)
+  if (!(hour <= 23 && minute <= 59 && second <= 59)) return Number.NaN
+  return (days * 86_400 + hour * 3600 + minute * 60 + second) * 1000 + ms
 }
 
 /** NaN for what is no digit, which then makes the whole time NaN. */
@@ -81,9 +79,14 @@ export function hasSchema(line: Buffer, mark: number): boolean {
   return end <= line.length && line.compare(SCHEMA, 0, SCHEMA.length, at, end) === 0
 }
 
+function daysIn(year: number, month: number): number {
+  if (month === 2) return year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0) ? 29 : 28
+  return month === 4 || month === 6 || month === 9 || month === 11 ? 30 : 31
+}
+
 /** Days since 1970-01-01 in the Gregorian calendar, the year taken to begin in March. */
 function daysFromEpoch(year: number, month: number, day: number): number {
-  if (!(month >= 1 && month <= 12 && day >= 1 && day <= 31)) return Number.NaN
+  if (!(month >= 1 && month <= 12 && day >= 1 && day <= daysIn(year, month))) return Number.NaN
   const shifted = month > 2 ? year : year - 1
   const era = Math.floor(shifted / 400)
   const yearOfEra = shifted - era * 400

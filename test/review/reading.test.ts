@@ -87,6 +87,19 @@ describe('reading without JSON', () => {
   })
 })
 
+test.each([
+  '2026-11-31T12:00:00.000Z',
+  '2026-02-29T12:00:00.000Z',
+  '2100-02-29T12:00:00.000Z',
+  '2026-11-30T25:00:00.000Z',
+  '2026-11-30T12:60:00.000Z',
+  '2026-11-30T12:00:61.000Z',
+])('no clock says %s, with JSON or without', (impossible) => {
+  const line = DENIED.replace(/(?<="@timestamp":")[^"]*/, impossible)
+  expect(aggregated([line])).toMatchObject({ denials: 0, bad: { time: 1 } })
+  expect(readRecord(JSON.parse(line))).toEqual({ kind: 'bad', problem: 'time' })
+})
+
 describe('lines in other clothes', () => {
   const spaced = JSON.stringify(DENIED_JSON, null, 1).replaceAll('\n', ' ')
   const reordered = JSON.stringify(Object.fromEntries(Object.entries(DENIED_JSON).toReversed()))
