@@ -228,6 +228,20 @@ describe('shapes', () => {
     expect(bins.entries().reduce((sum, [, count]) => sum + count, 0)).toBe(10_000)
   })
 
+  test('many groups have wider bins, so that all of them together are bounded', () => {
+    const scale = new TimeScale(1000)
+    const all = Array.from({ length: 300 }, () => new Bins(scale))
+    for (let second = 0; second < 100; second += 1) {
+      for (const bins of all) {
+        scale.include(second * 1000)
+        bins.add(second * 1000, 1)
+      }
+    }
+    const entries = all.flatMap((bins) => bins.entries())
+    expect(entries.length).toBeLessThanOrEqual(1000)
+    expect(entries.reduce((sum, [, count]) => sum + count, 0)).toBe(30_000)
+  })
+
   test('a sparkline shows when', () => {
     const scale = new TimeScale()
     const bins = new Bins(scale)
