@@ -53,6 +53,7 @@ export class Folding {
   readonly #clients = new Map<string, Window>()
   readonly #coarse = new Map<string, Window>()
   #cancelTimer: (() => void) | undefined
+  #wakeMs = Number.POSITIVE_INFINITY
 
   /** @param emit takes a finished count */
   constructor(limits: FoldLimits, clock: Clock, emit: (fold: Fold) => void) {
@@ -134,7 +135,11 @@ export class Folding {
   }
 
   #wakeAt(endMs: number): void {
-    this.#cancelTimer ??= this.#clock.setTimer(
+    // An older window may come to count later than a younger one.
+    if (this.#cancelTimer && this.#wakeMs <= endMs) return
+    this.#cancelTimer?.()
+    this.#wakeMs = endMs
+    this.#cancelTimer = this.#clock.setTimer(
       () => {
         this.#cancelTimer = undefined
         this.#sweep()

@@ -88,6 +88,22 @@ class Desk {
   }
 }
 
+test('a count is recorded when its own while is over, also when a younger one began to count before it', async () => {
+  const desk = new Desk()
+  desk.deny('older.example', { times: 10 })
+  await desk.clock.advance(5000)
+  desk.deny('younger.example', { times: 11 })
+  await desk.clock.advance(4000)
+  desk.deny('older.example')
+  await desk.clock.advance(1000)
+  expect(desk.folds.map(({ destination }) => destination?.domain)).toEqual(['older.example'])
+  await desk.clock.advance(5000)
+  expect(desk.folds.map(({ destination }) => destination?.domain)).toEqual([
+    'older.example',
+    'younger.example',
+  ])
+})
+
 test('ten within ten seconds are recorded one by one', async () => {
   const desk = new Desk()
   desk.deny('a.example', { times: 10 })
