@@ -138,6 +138,11 @@ export class FileOutlet implements Outlet {
     const { path, keep, clock, onRotated, onRotationFailed } = this.#options
     try {
       await this.#sync()
+      if (!(await this.#hasItsName())) {
+        // Somebody else has just rotated it: that is rotation enough.
+        await this.#begin()
+        return
+      }
       const folder = dirname(path)
       const earlier = formerFiles(path, await readdir(folder))
       const former = nameFormer(path, earlier, clock.wallMs())
@@ -201,12 +206,17 @@ export class FileOutlet implements Outlet {
 
   async #lookAtName(): Promise<void> {
     const fd = this.#fd
+    const moved = !(await this.#hasItsName())
+    // A rotation in between has begun a file of that name.
+    if (moved && fd === this.#fd) this.#moved = true
+  }
+
+  async #hasItsName(): Promise<boolean> {
     const [named, own] = await Promise.all([
       stat(this.#options.path).catch(() => undefined),
-      statFd(fd).catch(() => undefined),
+      statFd(this.#fd).catch(() => undefined),
     ])
-    // A rotation in between has begun a file of that name.
-    if (fd === this.#fd && own && (named?.ino !== own.ino || named.dev !== own.dev)) this.#moved = true
+    return own === undefined || (named?.ino === own.ino && named.dev === own.dev)
   }
 }
 

@@ -265,6 +265,26 @@ test('a file that was moved away or deleted is noticed, and begun anew', async (
   expect(linesOf(`${path}.1`).length + linesOf(path).length).toBe(count)
 })
 
+test.each([false, true])(
+  'a rotation of its own finds the file moved away (another in its place: %s), and goes on in a new one',
+  async (another) => {
+    const path = auditPath()
+    const trail = openTrail(path, { maxSizeBytes: 2000 })
+    await trail.record('one')
+    renameSync(path, `${path}.1`)
+    if (another) writeFileSync(path, '')
+    // None of the waits in between lets it notice by itself: the clock stands still.
+    for (let index = 0; index < 20; index += 1) await trail.record(`record ${index}`)
+    await trail.stop()
+    expect(trail.failures).toEqual([])
+    const lines = [...linesOf(`${path}.1`), ...wholeTrail(path)]
+    expect(lines).toHaveLength(21)
+    expectChained(lines)
+    expect(trail.rotations.length).toBeGreaterThan(0)
+    for (const { former } of trail.rotations) expect(linesOf(join(path, '..', former))).not.toEqual([])
+  },
+)
+
 test('where no new file can be begun, the old one grows on, and it is said once a minute', async () => {
   const path = auditPath()
   const folder = join(path, '..')
