@@ -6,6 +6,7 @@ import { pathToFileURL } from 'node:url'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { launchBrowser, missingBrowser } from '../support/browser.ts'
+import { deniedLine } from '../support/audit-records.ts'
 import { HOSTILE, sampleDenials } from '../support/sample-denials.ts'
 import { run } from '../cli/run.ts'
 
@@ -17,7 +18,7 @@ const pictures = process.env['SCREENSHOTS'] ?? folder
 beforeAll(async () => {
   const log = join(folder, 'audit.ndjson')
   const expected = join(folder, 'expected.yaml')
-  writeFileSync(log, sampleDenials())
+  writeFileSync(log, sampleDenials() + deniedLine({ host: 'cgr.dev', reason: 'malformed_authority' }))
   writeFileSync(
     expected,
     '- { host: telemetry.example.com, reason: host_not_allowed, owner: <b>web</b>, ticket: OPS-12 }\n',
@@ -130,6 +131,14 @@ describe.skipIf(missingBrowser !== undefined)(
       expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(360)
       expect(trouble).toEqual([])
       await page.screenshot({ path: join(pictures, 'phone.png'), fullPage: true })
+      await page.close()
+    })
+
+    test.each([1300, 420])('breaks no reason in the middle of a word, %i px wide', async (width) => {
+      const { page } = await open({ viewport: { width, height: 800 } })
+      const broken = `[...document.querySelectorAll('th code, td code')].filter((code) =>
+        code.closest('.prose') === null && code.getClientRects().length !== 1).map((code) => code.textContent)`
+      expect(await page.evaluate(broken)).toEqual([])
       await page.close()
     })
 
