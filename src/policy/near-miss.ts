@@ -50,7 +50,8 @@ export function nearMissPort(host: string, rules: readonly Rule[], permits: Perm
   return rule ? { kind: 'port', value: `${host}:${rule.port}` } : undefined
 }
 
-const MAX_EDITS = 2
+/** A typo is at most so many letters away from what was meant. */
+export const MAX_EDITS = 2
 /** Names this short turn into each other too easily for two edits. */
 const SHORT_NAME = 6
 

@@ -49,9 +49,25 @@ test('a review without denials is a page that says so', () => {
 })
 
 test('what the reader should know stands at the top', () => {
-  const page = toHtml(reviewed([`${deniedLine()}{"cut`]), { ...CONTEXT, only: ['client <10.0.0.1>'] })
+  const page = toHtml(reviewed([`${deniedLine()}{"log":{"lev`]), { ...CONTEXT, only: ['client <10.0.0.1>'] })
   expect(page).toContain('1 line is missing from this review')
   expect(page).toContain('Only a part is shown: client &lt;10.0.0.1&gt;.')
+})
+
+test('near misses are slips of the keyboard and of the port, and nothing else that has a hint', () => {
+  const lines = [
+    deniedLine({ host: 'cgr.dv', hint: { kind: 'typo', value: 'cgr.dev' } }),
+    deniedLine({ host: 'cgr.dev', port: 80, hint: { kind: 'port', value: 'cgr.dev:443' } }),
+    deniedLine({ host: '169.254.169.254', port: 80, hint: { kind: 'advice', value: 'ask by name' } }),
+    deniedLine({ host: 'apk.cgr.dev', hint: { kind: 'preset', value: 'chainguard-2026-10-08' } }),
+    deniedLine({ host: 'other.cgr.dev', hint: { kind: 'nearby', value: 'cgr.dev' } }),
+  ]
+  const [section = ''] =
+    /<section aria-labelledby="near-misses">.*?<\/section>/s.exec(toHtml(reviewed(lines), CONTEXT)) ?? []
+  expect([...section.matchAll(/scope="row">([^<]*)/g)].map(([, asked]) => asked)).toEqual([
+    'cgr.dev:80',
+    'cgr.dv:443',
+  ])
 })
 
 test('an asset that would end its own element is refused', () => {

@@ -1,6 +1,7 @@
 /** What stands above the table: figures, reasons in words, top hosts and clients, near misses. */
 import { printable } from '../../doctor/printable.ts'
-import type { Review } from '../report.ts'
+import { editDistance, MAX_EDITS } from '../../policy/near-miss.ts'
+import type { ReportedGroup, Review } from '../report.ts'
 import { advice, formatCount, shown } from '../words.ts'
 import { type Markup, markup } from './markup.ts'
 
@@ -85,8 +86,14 @@ function bar(part: number): Markup {
   return markup`<svg class="bar" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true"><rect width="${Math.max(part * 100, 0.5).toFixed(1)}" height="4"/></svg>`
 }
 
+/** Whether the hint is a slip of the keyboard or the port away: a preset or advice is nothing that the client meant. */
+function isSlip({ fields: { host }, hint }: ReportedGroup): boolean {
+  if (hint === null || host === null) return false
+  return editDistance(String(host), hint.replace(/:[0-9]+$/, ''), MAX_EDITS) !== undefined
+}
+
 export function nearMisses({ groups }: Review): Markup | null {
-  const all = groups.filter(({ hint }) => hint !== null)
+  const all = groups.filter(isSlip)
   if (all.length === 0) return null
   const more = all.length - MAX_NEAR_MISSES
   return markup`<section aria-labelledby="near-misses">
