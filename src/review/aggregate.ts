@@ -82,7 +82,7 @@ class OpenGroup implements Group {
 
   add(denial: Denial): void {
     this.count += denial.count
-    if (denial.rule !== null) this.#addToRule(denial.rule, denial.count)
+    if (denial.clientRule !== null) this.#addToRule(denial.clientRule, denial.count)
     if (denial.first < this.first) this.first = denial.first
     if (denial.last > this.last) this.last = denial.last
     if (denial.hint !== null && denial.last > this.#hintAt) {

@@ -14,7 +14,7 @@ export interface Denial {
   readonly client: string | null
   readonly user: string | null
   /** The entry of `clients.rules` whose policy decided; null: the common policy. */
-  readonly rule: string | null
+  readonly clientRule: string | null
   /** `service.node.name`: which gate of a fleet wrote it. */
   readonly node: string | null
   readonly hint: string | null
@@ -85,7 +85,7 @@ function denialOf(record: unknown, reason: string | null, first: number, last: n
     reason: reason ?? 'unknown',
     client: text(member(source, 'ip')),
     user: text(member(member(record, 'user'), 'name')),
-    rule: text(member(own, 'client')),
+    clientRule: text(member(own, 'client')),
     node: text(member(member(member(record, 'service'), 'node'), 'name')),
     hint: text(member(own, 'hint')),
   }

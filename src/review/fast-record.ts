@@ -141,18 +141,18 @@ export class DenialReader {
     const own = line.indexOf(RECORD_MARK, event) + RECORD_MARK.length + HASH_LENGTH
     if (!line.startsWith(SCHEMA_TEXT, own)) return undefined
     const hint = optionalValue(line, 'hint":"', own + POLICY_LENGTH)
-    const rule = optionalValue(line, 'client":"', own + POLICY_LENGTH)
+    const clientRule = optionalValue(line, 'client":"', own + POLICY_LENGTH)
     const user = optionalValue(line, 'user":{"name":"', at)
     if (
       host === undefined ||
       reason === undefined ||
       hint === undefined ||
-      rule === undefined ||
+      clientRule === undefined ||
       user === undefined
     )
       return undefined
     const node = this.#node
-    return { count: 1, first: timeMs, last: timeMs, host, port, reason, client, user, rule, node, hint }
+    return { count: 1, first: timeMs, last: timeMs, host, port, reason, client, user, clientRule, node, hint }
   }
 
   #learn(line: string, from: number): boolean {
