@@ -1,12 +1,12 @@
 /** One denial as it comes, for `--follow`. */
-import { printable } from '../doctor/printable.ts'
+import { printable, printableAsIs } from '../doctor/printable.ts'
 import type { Denial } from './denial.ts'
 import type { Expectation } from './expected.ts'
 import { formatCount, iso } from './words.ts'
 
 export function formatLive(denial: Denial, expectation: Expectation): string {
   const { host, port, reason, client, user, node, hint, count, last } = denial
-  const target = printable(`${host ?? '-'}${port === null ? '' : `:${port}`}`)
+  const target = printableAsIs(`${host ?? '-'}${port === null ? '' : `:${port}`}`)
   const who = [user, client, node].filter((part) => part !== null).map((part) => printable(part, 64))
   return [
     iso(last).slice(0, 19).replace('T', ' '),

@@ -17,7 +17,7 @@ export function toJson(review: Review, groupBy: readonly GroupField[]): string {
 /** RFC 4180, a header first. */
 export function toCsv(review: Review, groupBy: readonly GroupField[]): string {
   const header = Object.keys(emptyRow(groupBy))
-  const lines = review.groups.map((group) => Object.values(rowOf(group, groupBy)).map(csvCell).join(','))
+  const lines = review.groups.map((group) => Object.entries(rowOf(group, groupBy)).map(csvCell).join(','))
   return `${[header.join(','), ...lines].join('\r\n')}\r\n`
 }
 
@@ -60,10 +60,12 @@ function extra(groupBy: readonly GroupField[]): readonly GroupField[] {
   return (['client', 'user', 'node'] as const).filter((field) => groupBy.includes(field))
 }
 
-/** A spreadsheet takes a text that begins with one of `=+-@` for a formula: such a text gets an apostrophe in front. */
-function csvCell(value: string | number | boolean | null): string {
+/** A spreadsheet takes a text that begins with one of `=+-@` for a formula, also behind spaces and line ends: such a text gets an apostrophe in front. */
+function csvCell([name, value]: readonly [string, Row[string]]): string {
   if (value === null) return ''
   if (typeof value !== 'string') return String(value)
-  const safe = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value
+  // Times are our own, and begin with a sign beyond the year 9999.
+  const formula = name !== 'first' && name !== 'last' && /^(?:\s*[=+\-@]|[\t\r\n])/.test(value)
+  const safe = formula ? `'${value}` : value
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe
 }

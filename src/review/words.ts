@@ -1,5 +1,5 @@
 /** Numbers, times and findings in words, the same in every format for people. */
-import { printable } from '../doctor/printable.ts'
+import { printableAsIs } from '../doctor/printable.ts'
 import { outcome, type OutcomeCode, OUTCOMES } from '../policy/reasons.ts'
 import type { GroupField } from './aggregate.ts'
 import type { BadLine } from './record-reader.ts'
@@ -23,10 +23,10 @@ export function iso(timeMs: number): string {
   return Number.isNaN(date.getTime()) ? new Date(0).toISOString() : date.toISOString()
 }
 
-/** A field of a group, safe to show; `-` for what the record did not have. */
+/** A field of a group, safe to show, and as `--host` and the like take it; `-` for what the record did not have. */
 export function shown(group: ReportedGroup, field: GroupField, max = 80): string {
   const value = group.fields[field]
-  return value === null ? '-' : printable(String(value), max)
+  return value === null ? '-' : printableAsIs(String(value), max)
 }
 
 export function advice(reason: string): string | undefined {

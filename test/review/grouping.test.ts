@@ -261,6 +261,28 @@ describe('shapes', () => {
     ])
   })
 
+  test.each([' =1', '\n=1', '\t1', '\u00A0@a'])(
+    'a CSV cell that begins with %j is no formula either',
+    (host) => {
+      expect(toCsv(reviewed([deniedLine({ host })]), DEFAULT_GROUPING)).toContain(`'${host}`)
+    },
+  )
+
+  test('a time beyond the year 9999 is no formula', () => {
+    const csv = toCsv(reviewed([deniedLine({ at: '+275760-09-12T00:00:00.000Z' })]), DEFAULT_GROUPING)
+    expect(csv).toContain(',+275760-09-12T00:00:00.000Z,')
+  })
+
+  test('a host is shown as it is filtered by, backslashes too', () => {
+    const [host, other] = ['a\\u{1b}b\\', 'b.example']
+    const log = deniedLine({ host }) + deniedLine({ host: other })
+    const options = { groupBy: DEFAULT_GROUPING, color: false, limit: 50 }
+    const shown = /1 +(\S+) +443/.exec(
+      formatTable(reviewed([log], { filter: { hosts: [host] } }), options),
+    )?.[1]
+    expect(shown).toBe(host)
+  })
+
   test('a table has no terminal control of a log in it, and fits its width', () => {
     const review = reviewed([deniedLine({ host: '\u001B[2Jx\u202Ey' }) + LOG])
     const table = formatTable(review, { groupBy: DEFAULT_GROUPING, color: false, limit: 50, width: 70 })
