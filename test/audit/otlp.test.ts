@@ -9,7 +9,6 @@ import { refusal } from '../../src/policy/refusal.ts'
 import { systemClock } from '../../src/clock.ts'
 import { AuditLog } from '../support/audit-log.ts'
 import { until, within } from '../support/deadline.ts'
-import { freePort } from '../support/free-port.ts'
 
 const attribute = z.strictObject({ key: z.string(), value: z.record(z.string(), z.unknown()) })
 /** What the protocol's JSON encoding has of a logs request, as far as we write it. */
@@ -52,8 +51,10 @@ class Collector {
   /** One for each request that is still to come; then {@link well}. */
   readonly answers: Answer[] = []
   url = ''
+  /** Hangs up on whoever connects. */
+  away = false
 
-  static async start(port = 0): Promise<Collector> {
+  static async start(): Promise<Collector> {
     const collector = new Collector()
     const server = createServer((message, response) => {
       const chunks: Buffer[] = []
@@ -67,12 +68,15 @@ class Collector {
         answer(response, logRecords(parsed).length)
       })
     })
+    server.on('connection', (socket) => {
+      if (collector.away) socket.resetAndDestroy()
+    })
     onTestFinished(() => {
       server.closeAllConnections()
       server.close()
     })
     await new Promise<void>((resolve) => {
-      server.listen(port, '127.0.0.1', resolve)
+      server.listen(0, '127.0.0.1', resolve)
     })
     const bound = server.address()
     collector.url = `http://127.0.0.1:${typeof bound === 'object' && bound ? bound.port : 0}/v1/logs`
@@ -259,16 +263,17 @@ describe('what the specification says of answers', () => {
 
 describe('an outage', () => {
   test('loses what the queue cannot hold, counted exactly; the rest arrives when it is over', async () => {
-    const port = await freePort()
-    const way = openWay(`http://127.0.0.1:${port}/v1/logs`, { maxQueueBytes: 100_000, patient: true })
+    const collector = await Collector.start()
+    collector.away = true
+    const way = openWay(collector.url, { maxQueueBytes: 100_000, patient: true })
     way.record(1)
     await until(() => way.told.length > 0, 'the trouble')
     way.record(1000)
     const { lost } = way.sink
     expect(lost).toBeGreaterThan(500)
-    const collector = await Collector.start(port)
+    collector.away = false
     await until(() => way.told.length > 1, 'the recovery')
-    expect(way.told).toEqual(['ECONNREFUSED', `recovered ${lost}`])
+    expect(way.told).toEqual(['ECONNRESET', `recovered ${lost}`])
     expect(collector.lines).toEqual(bare(way.lines.slice(0, 1001 - lost)))
   })
 
@@ -293,8 +298,9 @@ describe('an outage', () => {
   })
 
   test('what is undelivered at the end is counted', async () => {
-    const port = await freePort()
-    const way = openWay(`http://127.0.0.1:${port}/v1/logs`)
+    const collector = await Collector.start()
+    collector.away = true
+    const way = openWay(collector.url)
     way.record(7)
     expect(await flushed(way)).toBe(false)
     expect(way.sink.lost).toBe(7)

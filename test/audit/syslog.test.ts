@@ -1,6 +1,6 @@
 /** Records at a log server, mostly a real rsyslogd: what arrives, and what an outage, a restart and a sleeper do. */
 import { connect, createServer, type Socket } from 'node:net'
-import { connect as connectTls, createServer as createTlsServer } from 'node:tls'
+import { connect as connectTls } from 'node:tls'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { DatagramOutlet } from '../../src/audit/datagram-outlet.ts'
 import { createJournal } from '../../src/audit/journal.ts'
@@ -11,9 +11,10 @@ import { systemClock } from '../../src/clock.ts'
 import { AuditLog } from '../support/audit-log.ts'
 import { createAuthority } from '../support/certificates.ts'
 import { until, within } from '../support/deadline.ts'
-import { freePort } from '../support/free-port.ts'
-import { rsyslog, Rsyslog } from '../support/rsyslog.ts'
+import { rsyslog, Rsyslog, rsyslogTls } from '../support/rsyslog.ts'
 
+/** A port (tcpmux) that no test is given, and on which no machine serves. */
+const NOBODY = 1
 const FORMAT = { facility: 16, hostname: 'gate-1', pid: 42 }
 const frame = (line: string): Buffer => countOctets(formatSyslog(line, FORMAT))
 
@@ -66,8 +67,12 @@ function openWay(outlet: Outlet, options: Partial<QueuedSinkOptions> = {}): Way 
   }
 }
 
-const tcp = (port: number): Outlet =>
-  new StreamOutlet({ connect: () => connect({ port, host: '127.0.0.1' }), frame, clock: systemClock })
+const tcp = (port: number | (() => number)): Outlet =>
+  new StreamOutlet({
+    connect: () => connect({ port: typeof port === 'number' ? port : port(), host: '127.0.0.1' }),
+    frame,
+    clock: systemClock,
+  })
 const bare = (lines: readonly string[]): string[] => lines.map((line) => line.trimEnd())
 const flushed = (way: Way): Promise<boolean> => within(way.sink.flush(5000), 'the flush')
 
@@ -112,43 +117,40 @@ describe.skipIf(rsyslog.missing)(`a real rsyslogd${rsyslog.because}`, () => {
     expect(way.told[0]).toBe('EMSGSIZE')
   })
 
-  test('over TLS gets every record; a certificate that is not trusted gets none', async () => {
-    const server = await Rsyslog.start()
-    const authority = createAuthority({ commonName: 'logs' })
-    const certificate = authority.issue({ commonName: 'logs.example', dnsNames: ['logs.example'] })
-    // Debian has rsyslog's own TLS in a package apart; TLS ends here, and the octets go on as they are.
-    const front = createTlsServer(certificate, (socket) => {
-      const back = connect({ port: server.port, host: '127.0.0.1' })
-      socket.pipe(back).pipe(socket)
-      socket.on('error', () => undefined)
-    }).on('tlsClientError', () => undefined)
-    const port = await listen(front)
-    const tls = (ca: string, servername: string): Outlet =>
-      new StreamOutlet({
-        connect: () => connectTls({ port, host: '127.0.0.1', ca, servername }),
-        frame,
-        clock: systemClock,
-      })
-    const way = openWay(tls(authority.cert, 'logs.example'))
-    way.record(500)
-    expect(await flushed(way)).toBe(true)
-    await until(() => server.messages.length >= 500, 'all messages')
-    expect(received(server)).toEqual(bare(way.lines))
+  test.skipIf(rsyslogTls.missing)(
+    `over its own TLS gets every record; where its certificate is not trusted it gets none${rsyslogTls.because}`,
+    async () => {
+      const authority = createAuthority({ commonName: 'logs' })
+      const issued = authority.issue({ commonName: 'logs.example', dnsNames: ['logs.example'] })
+      const server = await Rsyslog.start({ ...issued, ca: authority.cert })
+      const { port } = server
+      const tls = (ca: string, servername: string): Outlet =>
+        new StreamOutlet({
+          connect: () => connectTls({ port, host: '127.0.0.1', ca, servername }),
+          frame,
+          clock: systemClock,
+        })
+      const way = openWay(tls(authority.cert, 'logs.example'))
+      way.record(500)
+      expect(await flushed(way)).toBe(true)
+      await until(() => received(server).length >= 500, 'all messages')
+      expect(received(server)).toEqual(bare(way.lines))
 
-    const strange = openWay(tls(createAuthority({ commonName: 'other' }).cert, 'logs.example'))
-    strange.record(3)
-    await until(() => strange.told.length > 0, 'the trouble')
-    const misnamed = openWay(tls(authority.cert, 'other.example'))
-    misnamed.record(3)
-    await until(() => misnamed.told.length > 0, 'the trouble')
-    expect([strange.told[0], misnamed.told[0]]).toEqual([
-      expect.stringMatching(/UNABLE_TO_VERIFY|SELF_SIGNED/),
-      'ERR_TLS_CERT_ALTNAME_INVALID',
-    ])
-    await strange.sink.flush(0)
-    expect(strange.sink.lost).toBe(3)
-    expect(server.messages).toHaveLength(500)
-  })
+      const strange = openWay(tls(createAuthority({ commonName: 'other' }).cert, 'logs.example'))
+      strange.record(3)
+      await until(() => strange.told.length > 0, 'the trouble')
+      const misnamed = openWay(tls(authority.cert, 'other.example'))
+      misnamed.record(3)
+      await until(() => misnamed.told.length > 0, 'the trouble')
+      expect([strange.told[0], misnamed.told[0]]).toEqual([
+        expect.stringMatching(/UNABLE_TO_VERIFY|SELF_SIGNED/),
+        'ERR_TLS_CERT_ALTNAME_INVALID',
+      ])
+      await strange.sink.flush(0)
+      expect(strange.sink.lost).toBe(3)
+      expect(received(server)).toHaveLength(500)
+    },
+  )
 
   test.each<NodeJS.Signals>(['SIGTERM', 'SIGKILL'])(
     'that ends with %s and comes again has every record; some twice, none never',
@@ -186,8 +188,11 @@ describe.skipIf(rsyslog.missing)(`a real rsyslogd${rsyslog.because}`, () => {
 
 describe('a server that nobody can rely on', () => {
   test('is not there: what the queue cannot hold is counted exactly, and the rest goes out later', async () => {
-    const port = await freePort()
-    const way = openWay(tcp(port), { maxQueueBytes: 100_000, patient: true })
+    let port = NOBODY
+    const way = openWay(
+      tcp(() => port),
+      { maxQueueBytes: 100_000, patient: true },
+    )
     way.record(1)
     await until(() => way.told.length > 0, 'the trouble')
     // Nothing is lost yet, and nobody waits.
@@ -198,7 +203,8 @@ describe('a server that nobody can rely on', () => {
     const { lost } = way.sink
     const taken = 1001 - lost
     expect(lost).toBeGreaterThan(500)
-    const got = await collect(port)
+    const { got, port: own } = await collect()
+    port = own
     await until(() => way.told.length > 1, 'the recovery')
     expect(way.told).toEqual(['ECONNREFUSED', `recovered ${lost}`])
     await until(() => got().length === taken, 'what was queued')
@@ -213,19 +219,28 @@ describe('a server that nobody can rely on', () => {
     onTestFinished(() => {
       for (const socket of sockets) socket.destroy()
     })
-    const way = openWay(tcp(port), { maxQueueBytes: 20_000_000, patient: true })
-    const start = performance.now()
+    const outlet = tcp(port)
+    let delivered = 0
+    const counting: Outlet = {
+      send: (lines, done) =>
+        outlet.send(lines, (sent) => {
+          delivered += sent.delivered
+          done(sent)
+        }),
+      close: (timeoutMs) => outlet.close?.(timeoutMs) ?? Promise.resolve(true),
+    }
+    const way = openWay(counting, { maxQueueBytes: 20_000_000, patient: true })
     way.record(400, 'x'.repeat(40_000))
-    expect(await way.sink.written(5000)).toBe(true)
-    expect(performance.now() - start).toBeLessThan(5000)
+    expect(await within(way.sink.written(3_600_000), 'what nobody waits for')).toBe(true)
+    await until(() => delivered > 0, 'what the system takes')
     expect(await within(way.sink.flush(300), 'the flush')).toBe(false)
+    expect(way.sink.lost).toBe(400 - delivered)
     expect(way.sink.lost).toBeGreaterThan(0)
-    expect(way.sink.lost).toBeLessThan(400)
   })
 })
 
 /** A server that takes apart what it gets, by the counts. */
-async function collect(port: number): Promise<() => readonly string[]> {
+async function collect(): Promise<{ readonly port: number; readonly got: () => readonly string[] }> {
   let bytes = Buffer.alloc(0)
   const server = createServer((socket) => {
     socket.on('data', (chunk: Buffer) => {
@@ -233,8 +248,8 @@ async function collect(port: number): Promise<() => readonly string[]> {
     })
     socket.on('error', () => undefined)
   })
-  await listen(server, port)
-  return () => {
+  const port = await listen(server)
+  const got = (): readonly string[] => {
     const lines: string[] = []
     for (let at = 0; at < bytes.length;) {
       const space = bytes.indexOf(' ', at)
@@ -245,10 +260,11 @@ async function collect(port: number): Promise<() => readonly string[]> {
     }
     return lines
   }
+  return { port, got }
 }
 
 /** Open until the running test ends. */
-function listen(server: ReturnType<typeof createServer>, port = 0): Promise<number> {
+function listen(server: ReturnType<typeof createServer>): Promise<number> {
   const sockets = new Set<Socket>()
   server.on('connection', (socket: Socket) => sockets.add(socket))
   onTestFinished(() => {
@@ -257,7 +273,7 @@ function listen(server: ReturnType<typeof createServer>, port = 0): Promise<numb
   })
   return new Promise((resolve, reject) => {
     server.once('error', reject)
-    server.listen(port, '127.0.0.1', () => {
+    server.listen(0, '127.0.0.1', () => {
       const bound = server.address()
       resolve(typeof bound === 'object' && bound ? bound.port : 0)
     })

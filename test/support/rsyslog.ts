@@ -8,24 +8,45 @@ import { until } from './deadline.ts'
 import { freePort } from './free-port.ts'
 
 const PROGRAM = '/usr/sbin/rsyslogd'
+const DRIVERS = ['x86_64-linux-gnu/', 'aarch64-linux-gnu/', ''].map(
+  (folder) => `/usr/lib/${folder}rsyslog/lmnsd_ossl.so`,
+)
+
+export interface Certificate {
+  /** Of the authority. */
+  readonly ca: string
+  readonly cert: string
+  readonly key: string
+}
 
 /** For `describe.skipIf`, and for its title. */
 export const rsyslog = existsSync(PROGRAM)
   ? { missing: false, because: '' }
   : { missing: true, because: ' (skipped: rsyslogd is not installed)' }
 
+/** Its own TLS, which Debian has in a package apart. */
+export const rsyslogTls = DRIVERS.some((path) => existsSync(path))
+  ? rsyslog
+  : { missing: true, because: ' (skipped: rsyslog-openssl is not installed)' }
+
 export class Rsyslog {
   readonly port: number
+  readonly #tls: Certificate | undefined
   readonly #folder = mkdtempSync(join(tmpdir(), 'sallyport-rsyslog-'))
   #child: ChildProcess | undefined
 
-  private constructor(port: number) {
+  private constructor(port: number, tls: Certificate | undefined) {
     this.port = port
+    this.#tls = tls
   }
 
-  /** It is gone with the running test. */
-  static async start(): Promise<Rsyslog> {
-    const server = new Rsyslog(await freePort())
+  /**
+   * It is gone with the running test.
+   *
+   * @param tls with it, TCP is TLS
+   */
+  static async start(tls?: Certificate): Promise<Rsyslog> {
+    const server = new Rsyslog(await freePort(), tls)
     onTestFinished(async () => {
       await server.stop('SIGKILL')
       rmSync(server.#folder, { recursive: true, force: true })
@@ -40,8 +61,9 @@ export class Rsyslog {
     const { port } = this
     writeFileSync(
       config,
-      `global(workDirectory="${this.#folder}" maxMessageSize="64k")
-module(load="imtcp") module(load="imudp")
+      `global(workDirectory="${this.#folder}" maxMessageSize="64k"${this.#tlsFiles()})
+module(load="imtcp"${this.#tls ? ' streamDriver.name="ossl" streamDriver.mode="1" streamDriver.authMode="anon"' : ''})
+module(load="imudp")
 input(type="imtcp" address="127.0.0.1" port="${port}") input(type="imudp" address="127.0.0.1" port="${port}")
 template(name="parts" type="list") {
   property(name="pri") constant(value=" ") property(name="protocol-version") constant(value=" ")
@@ -54,6 +76,17 @@ action(type="omfile" file="${this.#file}" template="parts")
     )
     this.#child = spawn(PROGRAM, ['-n', '-f', config, '-i', join(this.#folder, 'pid')], { stdio: 'ignore' })
     await until(() => listens(port), 'rsyslogd to listen')
+  }
+
+  #tlsFiles(): string {
+    if (!this.#tls) return ''
+    const settings = ['defaultNetstreamDriver="ossl"']
+    for (const [name, text] of Object.entries(this.#tls)) {
+      const file = join(this.#folder, `${name}.pem`)
+      writeFileSync(file, String(text), { mode: 0o600 })
+      settings.push(`defaultNetstreamDriver${name === 'ca' ? 'CA' : name}File="${file}"`)
+    }
+    return ` ${settings.join(' ')}`
   }
 
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
