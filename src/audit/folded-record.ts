@@ -23,7 +23,7 @@ export function foldedRecord({
     message: `denied ${what} ${refusal.code} ${count} more times${why && `, ${why}`}`,
     fields: {
       ...(scope !== 'reason' && { source: { ip: attempt.client.address } }),
-      ...(byHost && target && { destination: destinationOf(attempt, target) }),
+      ...(byHost && target && { destination: destinationOf(attempt) }),
       ...(byHost &&
         refusal.rule && { rule: { name: ruleName(refusal.rule), ruleset: refusal.rule.ruleset } }),
       event: {

@@ -4,7 +4,7 @@
  */
 import { outcome, type CloseCode } from '../policy/reasons.ts'
 import { authorityOf, explanation, verbOf, type Refusal } from '../policy/refusal.ts'
-import { ruleName, type PolicyMode } from '../policy/rules.ts'
+import { ruleName, type PolicyMode, type Rule } from '../policy/rules.ts'
 import type { AttemptAction, GateAction } from './actions.ts'
 import type { Attempt } from './attempt.ts'
 import { escapeClientText, maskTarget } from './client-text.ts'
@@ -118,13 +118,7 @@ function openedRecord(attempt: Attempt): AuditRecord {
     message: `opened ${nameOf(attempt)}${verdict}`,
     fields: {
       ...common(attempt),
-      event: connectionEvent(
-        attempt,
-        'tunnel-opened',
-        ['connection', 'start', 'allowed'],
-        'success',
-        'allowed',
-      ),
+      event: connectionEvent(attempt, 'tunnel-opened', OPENING, 'success', 'allowed'),
       sallyport: own(attempt),
     },
   }
@@ -141,13 +135,13 @@ function refusedRecord(attempt: Attempt, refusal: Refusal): AuditRecord {
     message: `${verbOf(refusal)} ${nameOf(attempt)} ${refusal.code}${tail(refusal)}`,
     fields: {
       ...common(attempt),
-      ...(rule && { rule: { name: ruleName(rule), ruleset: rule.ruleset } }),
+      rule: rule && ruleOf(rule),
       event,
       sallyport: {
         ...own(attempt),
-        ...(refusal.hint && { hint: refusal.hint.value }),
-        ...(refusal.malformation && { malformation: refusal.malformation }),
-        ...(refusal.detail !== undefined && { detail: refusal.detail }),
+        hint: refusal.hint?.value ?? attempt.wouldDeny?.hint?.value,
+        malformation: refusal.malformation,
+        detail: refusal.detail,
       },
     },
   }
@@ -155,21 +149,20 @@ function refusedRecord(attempt: Attempt, refusal: Refusal): AuditRecord {
 
 function closedRecord(event: Extract<AuditEvent, { kind: 'closed' }>): AuditRecord {
   const { attempt, code, bytesUp, bytesDown, durationMs } = event
-  const fields = common(attempt)
   // The one end that is a denial.
   const denied = code === 'sni_changed'
   return {
     level: denied ? 'warn' : 'info',
     message: `closed ${nameOf(attempt)} ${code}, ${bytesUp} bytes up, ${bytesDown} bytes down`,
     fields: {
-      source: { ...fields.source, bytes: bytesUp },
-      destination: { ...fields.destination, bytes: bytesDown },
-      ...(fields.user && { user: fields.user }),
-      ...(fields.rule && { rule: fields.rule }),
+      source: sourceOf(attempt, bytesUp),
+      destination: destinationOf(attempt, bytesDown),
+      user: userOf(attempt),
+      rule: attempt.rule && ruleOf(attempt.rule),
       event: connectionEvent(
         attempt,
         'tunnel-closed',
-        denied ? ['connection', 'end', 'denied'] : ['connection', 'end'],
+        denied ? DENIED_END : END,
         'success',
         code,
         durationMs,
@@ -179,8 +172,8 @@ function closedRecord(event: Extract<AuditEvent, { kind: 'closed' }>): AuditReco
         schema: RECORD_SCHEMA,
         policy: attempt.policyHash,
         mode: attempt.mode,
-        ...(attempt.clientRule !== undefined && { client: attempt.clientRule }),
-        ...proofOf(attempt),
+        client: attempt.clientRule,
+        proven_by: proofOf(attempt),
       },
     },
   }
@@ -190,15 +183,15 @@ function forwardedRecord(event: Extract<AuditEvent, { kind: 'forwarded' }>): Aud
   const { attempt, code, status, bytesUp, bytesDown, durationMs } = event
   const { wouldDeny } = attempt
   const verdict = wouldDeny ? `, would deny: ${wouldDeny.code}${tail(wouldDeny)}` : ''
-  const { http, source, destination, ...rest } = common(attempt)
+  const parts = common(attempt)
   return {
     level: wouldDeny ? 'warn' : 'info',
     message: `forwarded ${nameOf(attempt)} ${status ?? 'unanswered'} ${code}, ${bytesUp} bytes up, ${bytesDown} bytes down${verdict}`,
     fields: {
-      source: { ...source, bytes: bytesUp },
-      destination: { ...destination, bytes: bytesDown },
-      http: { ...http, ...(status !== undefined && { response: { status_code: status } }) },
-      ...rest,
+      ...parts,
+      source: sourceOf(attempt, bytesUp),
+      destination: destinationOf(attempt, bytesDown),
+      http: { ...parts.http, response: status === undefined ? undefined : { status_code: status } },
       event: connectionEvent(
         attempt,
         'request-forwarded',
@@ -261,6 +254,14 @@ function lostRecord(opened: string): AuditRecord {
   }
 }
 
+const OPENING = ['connection', 'start', 'allowed']
+const END = ['connection', 'end']
+const DENIED_END = ['connection', 'end', 'denied']
+const NETWORK = ['network']
+
+// What an attempt does not have is undefined in the parts below, and then not written: an object of one shape for all is
+// made and written faster than one that is put together.
+
 function connectionEvent(
   attempt: Attempt,
   action: AttemptAction,
@@ -271,53 +272,58 @@ function connectionEvent(
 ) {
   return {
     kind: 'event',
-    category: ['network'],
+    category: NETWORK,
     type,
     action,
     outcome: result,
     reason,
     id: attempt.id,
     // ECS counts event.duration in nanoseconds.
-    ...(durationMs !== undefined && { duration: Math.round(durationMs * 1e6) }),
+    duration: durationMs === undefined ? undefined : Math.round(durationMs * 1e6),
     sequence: NO_SEQUENCE,
   }
 }
 
 function common(attempt: Attempt) {
-  const { target, rule, method, version, userAgent } = attempt
-  const name = nameOfClient(attempt)
+  const { rule, method, version, userAgent, tls } = attempt
   return {
-    source: { ip: attempt.client.address, port: attempt.client.port },
-    ...(target && { destination: destinationOf(attempt, target) }),
-    ...(method !== undefined && {
-      http: {
-        request: { method: escapeClientText(method, MAX_METHOD) },
-        ...(version !== undefined && { version }),
-      },
-    }),
-    ...(userAgent !== undefined && { user_agent: { original: escapeClientText(userAgent) } }),
-    ...(name !== undefined && { user: { name: escapeClientText(name) } }),
-    ...(rule && { rule: { name: ruleName(rule), ruleset: rule.ruleset } }),
-    ...(attempt.tls?.serverName !== undefined && {
-      tls: { client: { server_name: attempt.tls.serverName } },
-    }),
+    source: sourceOf(attempt),
+    destination: destinationOf(attempt),
+    http:
+      method === undefined
+        ? undefined
+        : { request: { method: escapeClientText(method, MAX_METHOD) }, version },
+    user_agent: userAgent === undefined ? undefined : { original: escapeClientText(userAgent) },
+    user: userOf(attempt),
+    rule: rule && ruleOf(rule),
+    tls: tls?.serverName === undefined ? undefined : { client: { server_name: tls.serverName } },
   }
 }
 
+function sourceOf({ client }: Attempt, bytes?: number) {
+  return { ip: client.address, port: client.port, bytes }
+}
+
+export function destinationOf({ target, address }: Attempt, bytes?: number) {
+  if (!target) return bytes === undefined ? undefined : { bytes }
+  const { kind, host, port } = target
+  return kind === 'ip' ? { ip: host, port, bytes } : { domain: host, ip: address, port, bytes }
+}
+
+function ruleOf(rule: Rule) {
+  return { name: ruleName(rule), ruleset: rule.ruleset }
+}
+
 /** The user whose password was right, or else the first name of the certificate. */
-function nameOfClient({ user, certificateNames }: Attempt): string | undefined {
-  return user ?? certificateNames?.[0]
+function userOf({ user, certificateNames }: Attempt) {
+  const name = user ?? certificateNames?.[0]
+  return name === undefined ? undefined : { name: escapeClientText(name) }
 }
 
 /** How the client has proven its name: a user and a certificate may have the same. */
-function proofOf(attempt: Attempt) {
-  if (nameOfClient(attempt) === undefined) return undefined
-  return { proven_by: attempt.user === undefined ? 'certificate' : 'password' }
-}
-
-export function destinationOf({ address }: Attempt, { kind, host, port }: NonNullable<Attempt['target']>) {
-  if (kind === 'ip') return { ip: host, port }
-  return { domain: host, ...(address !== undefined && { ip: address }), port }
+function proofOf({ user, certificateNames }: Attempt): 'password' | 'certificate' | undefined {
+  if (user !== undefined) return 'password'
+  return certificateNames?.[0] === undefined ? undefined : 'certificate'
 }
 
 function own(attempt: Attempt) {
@@ -327,28 +333,28 @@ function own(attempt: Attempt) {
     schema: RECORD_SCHEMA,
     policy: attempt.policyHash,
     mode: attempt.mode,
-    ...(clientRule !== undefined && { client: clientRule }),
-    ...proofOf(attempt),
-    ...(attempt.transparent && { listener: 'transparent' }),
+    client: clientRule,
+    proven_by: proofOf(attempt),
+    listener: attempt.transparent ? 'transparent' : undefined,
     // The 200 is out, and the server name was not looked at.
-    ...(attempt.tlsExpected === false && { sni: 'off' }),
-    ...(via && { via: { ip: via.address, port: via.port } }),
-    ...(wouldDeny && { would_deny: wouldDeny.code, ...(wouldDeny.hint && { hint: wouldDeny.hint.value }) }),
-    ...(candidate && { candidate }),
+    sni: attempt.tlsExpected === false ? 'off' : undefined,
+    via: via && { ip: via.address, port: via.port },
+    would_deny: wouldDeny?.code,
+    hint: wouldDeny?.hint?.value,
+    candidate,
     // A target that could not be read is kept as evidence, escaped.
-    ...(!target && rawTarget !== undefined && { target: escapeClientText(maskTarget(rawTarget)) }),
-    ...(dns && {
-      dns: {
-        answers: dns.answers.slice(0, MAX_ANSWERS),
-        ...(dns.ttlSeconds !== undefined && { ttl: dns.ttlSeconds }),
-        ...(dns.ageSeconds !== undefined && { age: dns.ageSeconds }),
-        source: dns.source,
-      },
-    }),
-    ...(tries && { dial: tries.map(({ address, result, ms }) => ({ ip: address, result, ms })) }),
-    ...(tls && {
-      tls: { alpn: tls.alpn.map((name) => escapeClientText(name, MAX_METHOD)), versions: tls.versions },
-    }),
+    target: target || rawTarget === undefined ? undefined : escapeClientText(maskTarget(rawTarget)),
+    dns: dns && {
+      answers: dns.answers.length > MAX_ANSWERS ? dns.answers.slice(0, MAX_ANSWERS) : dns.answers,
+      ttl: dns.ttlSeconds,
+      age: dns.ageSeconds,
+      source: dns.source,
+    },
+    dial: tries?.map(({ address, result, ms }) => ({ ip: address, result, ms })),
+    tls: tls && {
+      alpn: tls.alpn.map((name) => escapeClientText(name, MAX_METHOD)),
+      versions: tls.versions,
+    },
   }
 }
 

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import type { Attempt } from '../../src/audit/attempt.ts'
 import { escapeClientText, MAX_CLIENT_TEXT } from '../../src/audit/client-text.ts'
 import { createJournal, type Journal } from '../../src/audit/journal.ts'
-import { toRecord, type AuditEvent } from '../../src/audit/record.ts'
+import { toRecord as makeRecord, type AuditRecord, type AuditEvent } from '../../src/audit/record.ts'
 import { parseAuthority } from '../../src/policy/authority.ts'
 import type { RefusalCode } from '../../src/policy/reasons.ts'
 import { refusal } from '../../src/policy/refusal.ts'
@@ -15,6 +15,13 @@ import { within } from '../support/deadline.ts'
 import { startGate } from '../support/gate.ts'
 import { ManualClock } from '../support/manual-clock.ts'
 import { NXDOMAIN } from '../support/scripted-query.ts'
+
+/** A record with the fields that are written: JSON leaves out what is undefined. */
+const toRecord = (event: AuditEvent): AuditRecord => {
+  const record = makeRecord(event)
+  const fields: Record<string, unknown> = JSON.parse(JSON.stringify(record.fields))
+  return { ...record, fields }
+}
 
 const POLICY = `sha256:${'0'.repeat(64)}`
 
