@@ -34,6 +34,8 @@ export function placesOf(path: string): readonly string[] {
   return [...links, at]
 }
 
+const DENIED: ReadonlySet<string> = new Set(['ERR_ACCESS_DENIED', 'EACCES', 'EPERM'])
+
 /** The names in a path, after its root. */
 function partsOf(path: string): string[] {
   const names = path.slice(parse(path).root.length).split(SEPARATOR)
@@ -46,7 +48,9 @@ function lookAt(path: string): Entry {
   try {
     if (!lstatSync(path).isSymbolicLink()) return { kind: 'other' }
     return { kind: 'link', target: readlinkSync(path) }
-  } catch {
-    return { kind: 'missing' }
+  } catch (error) {
+    // What may not be looked at, such as folders under the permission model, is there all the same; taken for no link.
+    const denied = error instanceof Error && 'code' in error && DENIED.has(String(error.code))
+    return { kind: denied ? 'other' : 'missing' }
   }
 }
