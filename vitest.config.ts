@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 
 /** Linux on x64 or arm64; elsewhere the portable wire is the only one. */
@@ -5,6 +6,8 @@ const kernelWire = process.platform === 'linux' && ['x64', 'arm64'].includes(pro
 
 export default defineConfig({
   test: {
+    // Many tests wait for timers, sockets and processes: more of them at once than cores to run them.
+    maxWorkers: Math.max(3, availableParallelism() - 1),
     projects: [
       {
         test: {

@@ -10,7 +10,8 @@ import { ServerHelloProbe } from './server-hello.ts'
 
 const CHANGE_CIPHER_SPEC = 20
 const HANDSHAKE = 22
-const APPLICATION_DATA = 23
+const CLIENT_HELLO = 1
+const HEARTBEAT = 24
 const RECORD_HEADER_BYTES = 5
 const MESSAGE_HEADER_BYTES = 4
 
@@ -21,7 +22,9 @@ export class HandshakeWatch {
   readonly #serverName: string
   /** `asked`: the first ClientHello has passed; `retried`: the host wants another. */
   #state: 'fresh' | 'asked' | 'retried' = 'fresh'
-  /** Bytes still to come of a record of the client that passes. */
+  /** Of the client's record that passes now: its header as far as it has come, then how many bytes are still to come. */
+  readonly #header = Buffer.alloc(RECORD_HEADER_BYTES)
+  #headerSize = 0
   #passing = 0
 
   constructor(serverName: string) {
@@ -34,22 +37,25 @@ export class HandshakeWatch {
       this.#state = 'asked'
       at = endOfHello(bytes)
     }
-    for (;;) {
-      const step = Math.min(this.#passing, bytes.length - at)
-      this.#passing -= step
-      at += step
-      const type = bytes[at]
-      if (type === undefined) return at
-      if (type === HANDSHAKE) return at + this.#handshake(bytes.subarray(at))
-      if (type < CHANGE_CIPHER_SPEC || type > APPLICATION_DATA) {
-        // No TLS server goes on after that (RFC 8446 §5).
-        this.done = true
-        return bytes.length
+    while (at < bytes.length) {
+      if (this.#passing > 0) {
+        const step = Math.min(this.#passing, bytes.length - at)
+        this.#passing -= step
+        at += step
+      } else if (this.#headerSize === 0 && bytes[at] === HANDSHAKE) {
+        return at + this.#handshake(bytes.subarray(at))
+      } else {
+        if (this.#headerSize === 0 && !isContentType(bytes[at] ?? 0)) return this.#letPass(bytes)
+        // Compatibility, early data that was not wanted, an alert: the second ClientHello may still follow.
+        this.#header[this.#headerSize] = bytes[at] ?? 0
+        this.#headerSize += 1
+        at += 1
+        if (this.#headerSize < RECORD_HEADER_BYTES) continue
+        this.#passing = this.#header.readUInt16BE(3)
+        this.#headerSize = 0
       }
-      // Compatibility, early data that was not wanted, an alert: the second ClientHello may still follow.
-      if (bytes.length < at + RECORD_HEADER_BYTES) return at
-      this.#passing = RECORD_HEADER_BYTES + bytes.readUInt16BE(at + 3)
     }
+    return at
   }
 
   down(bytes: Buffer): number {
@@ -61,13 +67,22 @@ export class HandshakeWatch {
     return bytes.length
   }
 
-  /** A handshake record: of what the host has not asked for yet, or of the second ClientHello. */
+  /** A handshake record of the client. */
   #handshake(bytes: Buffer): number {
-    // No client has so much to say before it has been asked.
-    if (this.#state === 'asked') return bytes.length > MAX_HELLO_BYTES ? this.#refuse() : 0
+    if (this.#state === 'asked') {
+      // Anything but a ClientHello is the end of the handshake, as far as an honest server goes.
+      const type = bytes[RECORD_HEADER_BYTES] ?? CLIENT_HELLO
+      if (type !== CLIENT_HELLO) return this.#letPass(bytes)
+      // No client has so much to say before it has been asked.
+      return bytes.length > MAX_HELLO_BYTES ? this.#refuse() : 0
+    }
     const hello = new ClientHelloParser().push(bytes)
     if (hello.kind === 'incomplete') return 0
     if (hello.kind === 'refused' || hello.serverName !== this.#serverName) return this.#refuse()
+    return this.#letPass(bytes)
+  }
+
+  #letPass(bytes: Buffer): number {
     this.done = true
     return bytes.length
   }
@@ -76,6 +91,11 @@ export class HandshakeWatch {
     this.refused = { code: 'sni_changed', farewell: fatalAlert('unrecognized_name') }
     return 0
   }
+}
+
+/** No TLS server goes on after another (RFC 8446 §5); the version in a record's header it ignores (§5.1), and so do we. */
+function isContentType(type: number): boolean {
+  return type >= CHANGE_CIPHER_SPEC && type <= HEARTBEAT
 }
 
 /** Where the last record ends of a ClientHello that has been read whole; a record may be as short as a byte. */

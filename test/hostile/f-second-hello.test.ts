@@ -120,6 +120,14 @@ describe('the second ClientHello does not reach the host', () => {
       second: async () => Buffer.concat([EARLY_DATA, EARLY_DATA, await clientHello('evil.test')]),
       passed: Buffer.concat([EARLY_DATA, EARLY_DATA]),
     },
+    {
+      what: 'has another version in its record',
+      second: async () => {
+        const hello = await clientHello('evil.test')
+        hello[1] = 9
+        return hello
+      },
+    },
     { what: 'is another handshake message', second: () => Buffer.from([22, 3, 3, 0, 4, 11, 0, 0, 0]) },
   ])('F17 $what', async ({ second, passed = Buffer.alloc(0) }) => {
     const scene = await play()
@@ -209,16 +217,16 @@ describe('passes', () => {
 })
 
 describe('while the host has not answered', () => {
-  test('early data goes up, and a handshake record waits', async () => {
+  test('early data goes up, and a second hello waits', async () => {
     const { host, client, first } = await play({ answers: false })
-    const more = Buffer.concat([EARLY_DATA, Buffer.from([22, 3, 3, 0, 4, 16, 0, 0, 0])])
+    const more = Buffer.concat([EARLY_DATA, await clientHello('cgr.dev')])
     await client.send(more)
     await until(() => host.bytes.length === first.length + EARLY_DATA.length, 'the early data upstream')
     await new Promise((resolve) => {
       setTimeout(resolve, 50)
     })
     expect(host.bytes).toEqual(Buffer.concat([first, EARLY_DATA]))
-    // No HelloRetryRequest: so it is no second ClientHello.
+    // No HelloRetryRequest: nobody would go by it.
     host.socket?.write(DONE)
     expect(await client.bytes(DONE.length)).toEqual(DONE)
     await until(() => host.bytes.length === first.length + more.length, 'the rest upstream')
@@ -226,16 +234,20 @@ describe('while the host has not answered', () => {
 
   test('handshake records without end are not kept without end', async () => {
     const scene = await play({ answers: false })
-    const record = Buffer.concat([Buffer.from([22, 3, 3, 0x10, 0]), Buffer.alloc(0x1000, 1)])
+    const record = Buffer.concat([Buffer.from([22, 3, 3, 0x10, 0, 1]), Buffer.alloc(0xfff, 1)])
     for (let sent = 0; sent <= 16_384; sent += record.length) await scene.client.send(record)
     expect(await expectEnd(scene, scene.first)).toBe('sni_changed')
   })
 
-  test('what is not TLS goes up at once', async () => {
+  test.for<{ what: string; bytes: Buffer }>([
+    { what: 'no record', bytes: DONE },
+    { what: 'another handshake message', bytes: Buffer.from([22, 3, 3, 0, 4, 16, 0, 0, 0]) },
+    { what: 'a header that is not whole', bytes: Buffer.from([23, 3, 3, 0]) },
+  ])('what no server would go on after goes up at once: $what', async ({ bytes }) => {
     const { host, client, first } = await play({ answers: false })
-    await client.send(DONE)
-    await until(() => host.bytes.length === first.length + DONE.length, 'it upstream')
-    expect(host.bytes).toEqual(Buffer.concat([first, DONE]))
+    await client.send(bytes)
+    await until(() => host.bytes.length === first.length + bytes.length, 'it upstream')
+    expect(host.bytes).toEqual(Buffer.concat([first, bytes]))
   })
 
   test.for<{ how: string; leave: (client: RawClient) => void; code: string }>([
