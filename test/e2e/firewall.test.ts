@@ -177,7 +177,10 @@ describe.skipIf(lab.missing)(`sallyport firewall nftables${lab.because}`, () => 
     await eventually('rules for the new ones', 40_000, async () =>
       (await outside.ruleset()).includes('10.77.0.9 . 53'),
     )
-    expect(service.stderr()).toContain('other resolvers, which may be asked now: 10.77.0.1, 10.77.0.9')
+    // Said once it holds.
+    await eventually('the word of it', 10_000, () =>
+      service.stderr().includes('other resolvers, which may be asked now: 10.77.0.1, 10.77.0.9'),
+    )
     await service.stop()
     outside.setResolvers(['10.77.0.1'])
   })

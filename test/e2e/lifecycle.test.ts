@@ -40,13 +40,14 @@ describe.skipIf(lab.missing)(`the end of a gate with a download in flight${lab.b
   }
 
   /** The trail of a gate that has ended: one tunnel, opened and closed once, and the gate's own last word. */
-  const expectWholeTrail = (gate: Gate, closedWith: string): void => {
+  const expectWholeTrail = (gate: Gate, ...closedWith: readonly string[]): void => {
     const actions = gate.records().map(({ event }) => event.action)
     expect(actions[0]).toBe('gate-started')
     expect(actions.at(-1)).toBe('gate-stopped')
     expect(actions.filter((action) => action === 'tunnel-opened')).toHaveLength(1)
     const closings = gate.records().filter(is('tunnel-closed'))
-    expect(closings.map(({ event }) => event.reason)).toEqual([closedWith])
+    expect(closings).toHaveLength(1)
+    expect(closedWith).toContain(closings[0]?.event.reason)
     const sequences = gate.records().map(({ event }) => event.sequence)
     expect(sequences).toEqual(sequences.map((_, index) => (sequences[0] ?? 0) + index))
   }
@@ -62,7 +63,8 @@ describe.skipIf(lab.missing)(`the end of a gate with a download in flight${lab.b
     expect({ ...curl, stderr: download.service.stderr() }).toEqual({ code: 0, signal: null, stderr: '' })
     expect(download.size()).toBe(download.whole)
     expect(await within('end of the gate', 5_000, gate.exited)).toEqual({ code: 0, signal: null })
-    expectWholeTrail(gate, 'completed')
+    // curl closes as soon as it has everything: the host's goodbye may meet a socket that is gone.
+    expectWholeTrail(gate, 'completed', 'client_reset')
     const closing = gate.records().find(is('tunnel-closed'))
     expect(closing?.destination?.bytes).toBeGreaterThan(download.whole)
   })
