@@ -3,9 +3,9 @@
  * missing. Pure, and of constant size. A chain shows what was done to it as long as the one who did it has not made the
  * rest anew; only a head that was noted elsewhere shows that.
  */
-import { z } from 'zod'
 import { printable } from '../doctor/printable.ts'
 import { hashLine } from './hash-line.ts'
+import { readRecord, type ChainRecord } from './chain-record.ts'
 import { GENESIS } from './ledger.ts'
 import { RecentLines } from './recent-lines.ts'
 
@@ -39,17 +39,6 @@ export interface Verdict {
   /** Worth knowing, and nothing wrong. */
   readonly notes: readonly string[]
 }
-
-const recordShape = z.object({
-  event: z.object({ sequence: z.int(), action: z.string() }),
-  sallyport: z.object({
-    prev: z.string(),
-    lost: z.int().optional(),
-    after: z.string().optional(),
-    sink: z.string().optional(),
-  }),
-})
-type ReadRecord = z.infer<typeof recordShape>
 
 interface Link {
   readonly ordinal: number
@@ -180,7 +169,7 @@ export class ChainVerifier {
     this.#find('begins-later', this.#lines, begin, what)
   }
 
-  #compare(last: Link, link: Link, { sallyport: { prev } }: ReadRecord): void {
+  #compare(last: Link, link: Link, { sallyport: { prev } }: ChainRecord): void {
     const fits = prev === last.hash
     if (this.#doubt) this.#settleDoubt(fits)
     const { sequence } = link
@@ -263,7 +252,7 @@ export class ChainVerifier {
   }
 
   /** `audit-recovered` says how many records a sink never got, and behind which; that excuses no other sink. */
-  #explain({ event, sallyport: { lost, after, sink } }: ReadRecord): void {
+  #explain({ event, sallyport: { lost, after, sink } }: ChainRecord): void {
     if (event.action !== 'audit-recovered' || lost === undefined || sink === undefined) return
     const gap = this.#gaps.find((one) => one.after === after && one.missing === lost)
     if (!gap) return
@@ -293,12 +282,4 @@ function isFileName(sink: string): boolean {
 
 export function at({ file, line, sequence }: Place): string {
   return `${file}:${line}${sequence === undefined ? '' : ` (number ${sequence})`}`
-}
-
-function readRecord(bytes: Buffer): ReadRecord | undefined {
-  try {
-    return recordShape.safeParse(JSON.parse(bytes.toString('utf8'))).data
-  } catch {
-    return undefined
-  }
 }

@@ -17,6 +17,7 @@ import { createQuery, type Query } from '../dns/query.ts'
 import { createResolver } from '../dns/resolver.ts'
 import { createForward, type Forward } from '../forward/forward.ts'
 import { createAdmission, type AdmitElements } from '../firewall/admission.ts'
+import { renewInUse } from '../firewall/renew-in-use.ts'
 import { Meter } from '../metrics/meter.ts'
 import { createCandidate, type Candidate } from '../proxy/candidate.ts'
 import type { Services } from '../proxy/connect.ts'
@@ -260,32 +261,6 @@ function assembleIdentify(config: Config): Identify | undefined {
     others: others === 'policy' ? () => config.policy : undefined,
     verify: passwords && createVerifier(passwords),
   })
-}
-
-/** What a reload closes has ended by then, and what stays in the filter for a dial is still there. */
-const RENEW_SOON_MS = 1000
-
-/**
- * An address stays in the packet filter while a tunnel leads there, whatever DNS says by then. Call the answer where the
- * filter has been made anew.
- */
-function renewInUse(
-  tunnels: TunnelRegistry,
-  admit: AdmitElements,
-  graceMs: number,
-  clock: Clock,
-): () => void {
-  const renew = async (): Promise<void> => {
-    const inUse = Array.from(tunnels.destinations(), ({ address, port }) => ({
-      address,
-      port,
-      timeoutMs: graceMs,
-    }))
-    if (inUse.length > 0) await admit(inUse)
-  }
-  const again = (): void => void clock.setTimer(() => void renew().then(again), graceMs / 2)
-  again()
-  return () => void clock.setTimer(() => void renew(), RENEW_SOON_MS)
 }
 
 /** Remembers answers for the addresses seen lately; the same few clients ask all day. */
