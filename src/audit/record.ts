@@ -1,7 +1,7 @@
 /**
  * The audit record: one JSON object a line, fields of the Elastic Common Schema. Field names and the schema version
- * live here and nowhere else. Never header values other than the user agent, never tunnel bytes, never credentials. Over 300 lines, because
- * no field has its name anywhere else.
+ * live here and nowhere else, which is why it is over 300 lines. Never header values other than the user agent, never
+ * tunnel bytes, never credentials.
  */
 import { outcome, type CloseCode } from '../policy/reasons.ts'
 import { authorityOf, explanation, verbOf, type Refusal } from '../policy/refusal.ts'

@@ -1,7 +1,7 @@
 /**
  * The shape of the configuration (YAML), with every default. Unknown keys are errors: a loader that forgives
  * them lets a misspelt rule vanish. Text becomes canonical values here (milliseconds, blocks, patterns), so that
- * nothing later sees the raw spelling.
+ * nothing later sees the raw spelling. It is long because it is one schema, with each key beside its default.
  */
 import { z } from 'zod'
 import { isIPv4Literal, isIPv6Literal, parsePort } from '../policy/authority.ts'

@@ -6,7 +6,7 @@
  */
 import { fatalAlert } from './alert.ts'
 import { ClientHelloParser, MAX_HELLO_BYTES } from './client-hello.ts'
-import { ServerHelloProbe } from './server-hello.ts'
+import { judgeAnswer } from './server-hello.ts'
 
 const CHANGE_CIPHER_SPEC = 20
 const HANDSHAKE = 22
@@ -60,7 +60,7 @@ export class HandshakeWatch {
 
   down(bytes: Buffer): number {
     if (this.#state !== 'asked') return bytes.length
-    const answer = new ServerHelloProbe().push(bytes)
+    const answer = judgeAnswer(bytes)
     if (answer === 'incomplete') return 0
     if (answer === 'retry') this.#state = 'retried'
     else this.done = true

@@ -73,18 +73,23 @@ interface Scene {
   readonly first: Buffer
 }
 
-/** The first ClientHello is through; the second is asked for where the host `answers`. */
-async function play({ answers = true, policy = {} } = {}): Promise<Scene> {
+/** A tunnel to a host that `answers` with a HelloRetryRequest; nothing has been sent through it yet. */
+async function open({ answers = true, policy = {} } = {}): Promise<Scene> {
   const lab = await openLab()
   const host = await RetryingHost.start(answers)
   const gate = await lab.gate({ policy }, { wire: new DivertedWire(await testWire(), host.port) })
   const client = await lab.client(gate)
   await client.send(connectRequest('cgr.dev:443'))
   expect((await client.reply()).statusLine).toBe('HTTP/1.1 200 Connection established')
-  const first = await clientHello('cgr.dev')
-  await client.send(first)
-  expect(await client.bytes(answers ? RETRY.length : 0)).toEqual(answers ? RETRY : Buffer.alloc(0))
-  return { lab, gate, host, client, first }
+  return { lab, gate, host, client, first: await clientHello('cgr.dev') }
+}
+
+/** The first ClientHello is through; the second is asked for where the host `answers`. */
+async function play({ answers = true, policy = {} } = {}): Promise<Scene> {
+  const scene = await open({ answers, policy })
+  await scene.client.send(scene.first)
+  expect(await scene.client.bytes(answers ? RETRY.length : 0)).toEqual(answers ? RETRY : Buffer.alloc(0))
+  return scene
 }
 
 async function expectEnd({ gate, host, client }: Scene, upstream: Buffer) {
@@ -136,28 +141,16 @@ describe('the second ClientHello does not reach the host', () => {
   })
 
   test('F17 sent together with the first', async () => {
-    const lab = await openLab()
-    const host = await RetryingHost.start(true)
-    const gate = await lab.gate({}, { wire: new DivertedWire(await testWire(), host.port) })
-    const client = await lab.client(gate)
-    await client.send(connectRequest('cgr.dev:443'))
-    await client.reply()
-    const first = await clientHello('cgr.dev')
+    const scene = await open()
+    const { client, first } = scene
     await client.send(Buffer.concat([first, await clientHello('evil.test')]))
     expect(await client.bytes(RETRY.length)).toEqual(RETRY)
-    expect(await expectEnd({ lab, gate, host, client, first }, first)).toBe('sni_changed')
+    expect(await expectEnd(scene, first)).toBe('sni_changed')
   })
 
   test('F17 in the record of the first', async () => {
-    const lab = await openLab()
-    const host = await RetryingHost.start(true)
-    const gate = await lab.gate({}, { wire: new DivertedWire(await testWire(), host.port) })
-    const client = await lab.client(gate)
-    await client.send(connectRequest('cgr.dev:443'))
-    await client.reply()
-    const messages = [await clientHello('cgr.dev'), await clientHello('evil.test')].map((one) =>
-      one.subarray(5),
-    )
+    const { gate, host, client, first } = await open()
+    const messages = [first, await clientHello('evil.test')].map((one) => one.subarray(5))
     const body = Buffer.concat(messages)
     await client.send(Buffer.concat([Buffer.from([22, 3, 1, body.length >> 8, body.length & 255]), body]))
     // decode_error

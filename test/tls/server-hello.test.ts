@@ -1,6 +1,6 @@
 /** How a server's answer to a ClientHello is told apart: a HelloRetryRequest, or anything else. */
 import { expect, test } from 'vitest'
-import { RETRY_RANDOM, ServerHelloProbe, type Answer } from '../../src/tls/server-hello.ts'
+import { judgeAnswer, RETRY_RANDOM, type Answer } from '../../src/tls/server-hello.ts'
 
 const record = (type: number, ...payload: readonly (Buffer | number)[]): Buffer => {
   const body = Buffer.concat(payload.map((part) => (Buffer.isBuffer(part) ? part : Buffer.from([part]))))
@@ -11,14 +11,15 @@ const hello = (random: Buffer): Buffer =>
 const retry = hello(RETRY_RANDOM)
 const WARNING = record(21, 1, 112)
 
+/** As a relay asks: about all that has come so far, until that is decided. */
 const judge = (pieces: readonly Buffer[]): Answer => {
-  const probe = new ServerHelloProbe()
-  let answer: Answer = 'incomplete'
+  let bytes = Buffer.alloc(0)
   for (const piece of pieces) {
-    answer = probe.push(piece)
-    if (answer !== 'incomplete') break
+    bytes = Buffer.concat([bytes, piece])
+    const answer = judgeAnswer(bytes)
+    if (answer !== 'incomplete') return answer
   }
-  return answer
+  return 'incomplete'
 }
 
 test.for<{ what: string; bytes: Buffer; answer: Answer }>([

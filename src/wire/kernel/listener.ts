@@ -42,6 +42,7 @@ const WANTS: ReadonlySet<number> = new Set([EMFILE, ENFILE, ENOBUFS, ENOMEM])
 const ACCEPT_PAUSE_MS = 100
 
 export interface ListenerOptions {
+  /** Accepting has paused for want of descriptors (`code` EMFILE or ENFILE). */
   readonly onAcceptPaused?: (code: string) => void
 }
 

@@ -4,18 +4,16 @@ import type { Connection, Wire } from '../types.ts'
 import { KernelConnection } from './connection.ts'
 import { dial } from './dial.ts'
 import type { Libc } from './libc.ts'
-import { KernelListener, openListening } from './listener.ts'
+import { KernelListener, openListening, type ListenerOptions } from './listener.ts'
 import { PipePool } from './pipes.ts'
 import { Reactor } from './reactor.ts'
 import { KernelRelay } from './relay.ts'
 import { createAddressEncoder } from './sockaddr.ts'
 
-export interface KernelWireOptions {
+export interface KernelWireOptions extends ListenerOptions {
   /** Lets several processes listen on one address, each with its share of the connections. */
   readonly reusePort?: boolean
   readonly onBug: (error: unknown) => void
-  /** Accepting has paused for want of descriptors (`code` EMFILE or ENFILE). */
-  readonly onAcceptPaused?: (code: string) => void
 }
 
 export interface KernelWire extends Wire {
