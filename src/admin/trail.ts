@@ -66,5 +66,9 @@ function isAboutClients(line: string): boolean {
 /** Inside a JSON string each quote has a backslash before it, so the first bare one is the field. */
 function actionOf(line: string): string {
   const start = line.indexOf(ACTION) + ACTION.length
+  // One of the known, almost always: then nothing is cut out and hashed.
+  for (const action of AUDIT_ACTIONS) {
+    if (line.startsWith(action, start) && line.startsWith('"', start + action.length)) return action
+  }
   return line.slice(start, line.indexOf('"', start))
 }

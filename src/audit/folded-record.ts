@@ -1,9 +1,8 @@
 /** The record of denials that were counted together. */
 import { explanation } from '../policy/refusal.ts'
-import { ruleName } from '../policy/rules.ts'
 import type { Fold } from './folding.ts'
-import { destinationOf, nameOf, NO_PREV, NO_SEQUENCE, RECORD_SCHEMA, type AuditRecord } from './record.ts'
-import type { AttemptAction } from './actions.ts'
+import { decided, destinationOf, eventText, nameOf, ruleOf, type AuditRecord } from './record.ts'
+import { members, text } from './json-text.ts'
 
 export function foldedRecord({
   scope,
@@ -21,27 +20,15 @@ export function foldedRecord({
   return {
     level: 'warn',
     message: `denied ${what} ${refusal.code} ${count} more times${why && `, ${why}`}`,
-    fields: {
-      ...(scope !== 'reason' && { source: { ip: attempt.client.address } }),
-      ...(byHost && target && { destination: destinationOf(attempt) }),
-      ...(byHost &&
-        refusal.rule && { rule: { name: ruleName(refusal.rule), ruleset: refusal.rule.ruleset } }),
-      event: {
-        kind: 'event',
-        category: ['network'],
-        type: ['connection', 'denied'],
-        action: 'denials-folded' satisfies AttemptAction,
-        outcome: 'success',
-        reason: refusal.code,
-        sequence: NO_SEQUENCE,
-      },
-      sallyport: {
-        prev: NO_PREV,
-        schema: RECORD_SCHEMA,
-        policy: attempt.policyHash,
-        mode: attempt.mode,
-        ...(byHost && clientRule !== undefined && { client: clientRule }),
-        ...(byHost && refusal.hint && { hint: refusal.hint.value }),
+    outer:
+      (scope === 'reason' ? '' : members({ source: { ip: attempt.client.address } })) +
+      (byHost && target ? destinationOf(attempt) : '') +
+      (byHost && refusal.rule ? ruleOf(refusal.rule) : ''),
+    event: eventText('denials-folded', '"connection","denied"', 'success', refusal.code),
+    own:
+      decided(attempt) +
+      (byHost ? text('client', clientRule) + text('hint', refusal.hint?.value) : '') +
+      members({
         folded: {
           count,
           ...(differing > 0 && { candidate: differing }),
@@ -49,7 +36,6 @@ export function foldedRecord({
           last: new Date(lastMs).toISOString(),
           by: scope,
         },
-      },
-    },
+      }),
   }
 }

@@ -22,7 +22,7 @@ export class Journal<L extends Lines = Ledger> implements Audit {
 
   constructor(options: ScribeOptions, ledger: L) {
     this.ledger = ledger
-    this.#scribe = new Scribe(options, (line) => ledger.append(line))
+    this.#scribe = new Scribe(options, (line, stampFrom) => ledger.append(line, stampFrom))
   }
 
   get accepting(): boolean {

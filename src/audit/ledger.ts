@@ -10,8 +10,12 @@ import type { AuditSink } from './sinks.ts'
 export interface Lines {
   /** Whether tunnels may open: false while a sink fails and `audit.onError` is `deny`. */
   readonly accepting: boolean
-  /** Takes a line of a scribe, its newline included. */
-  append(line: string): void
+  /**
+   * Takes a line of a scribe, its newline included.
+   *
+   * @param stampFrom at least how far into it the place for its stamp is; default 0
+   */
+  append(line: string, stampFrom?: number): void
   /**
    * Whether what was appended so far is written; waits for it while `audit.onError` is `deny`, so that a tunnel whose
    * opening cannot be recorded carries nothing.
@@ -62,8 +66,8 @@ export class Ledger implements Lines {
     return this.#head
   }
 
-  append(line: string): void {
-    const at = line.indexOf(STAMP)
+  append(line: string, stampFrom = 0): void {
+    const at = line.indexOf(STAMP, stampFrom)
     if (at === -1) throw new TypeError('not a line of a scribe: it has no place for its number')
     this.#sequence += 1
     const stamp = formatStamp(this.#sequence, this.#head)

@@ -75,6 +75,8 @@ export class QueuedSink implements AuditSink {
   /** Who waits for lines in the queue, and for those of the running send; all hear of a failure. */
   #waiting: ((written: boolean) => void)[] = []
   #batchWaiting: ((written: boolean) => void)[] = []
+  /** What those have who wait for lines in the queue: one promise and one timer, however many tunnels they are. */
+  #together: Promise<boolean> | undefined
 
   constructor(options: QueuedSinkOptions) {
     this.name = options.name
@@ -105,7 +107,7 @@ export class QueuedSink implements AuditSink {
     // In this order: a line that was lost leaves an empty queue behind, and is not written.
     if (!this.healthy) return Promise.resolve(false)
     if (this.#idle || this.#options.patient) return Promise.resolve(true)
-    return this.#settled(timeoutMs)
+    return (this.#together ??= this.#settled(timeoutMs))
   }
 
   async flush(timeoutMs: number): Promise<boolean> {
@@ -131,6 +133,7 @@ export class QueuedSink implements AuditSink {
       const timer = setTimeout(() => {
         // Not done in this time is failing: from now on nobody else waits as long.
         this.#fail('ETIMEDOUT')
+        this.#together = undefined
         resolve(false)
       }, timeoutMs)
       this.#waiting.push((written) => {
@@ -141,6 +144,7 @@ export class QueuedSink implements AuditSink {
   }
 
   #settle(waiting: ((written: boolean) => void)[], written: boolean): void {
+    if (waiting === this.#waiting) this.#together = undefined
     for (const tell of waiting.splice(0)) tell(written)
   }
 
@@ -185,6 +189,7 @@ export class QueuedSink implements AuditSink {
       this.#queue = []
       this.#queuedBytes = 0
       this.#batchWaiting = this.#waiting.splice(0)
+      this.#together = undefined
     }
     this.#sending = true
     this.#options.outlet.send(this.#batch, (sent) => this.#onSent(sent))

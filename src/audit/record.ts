@@ -3,12 +3,14 @@
  * live here and nowhere else, which is why it is over 300 lines. Never header values other than the user agent, never
  * tunnel bytes, never credentials.
  */
-import { outcome, type CloseCode } from '../policy/reasons.ts'
+import type { DnsEvidence } from '../dns/resolver.ts'
+import { outcome, type CloseCode, type OutcomeCode } from '../policy/reasons.ts'
 import { authorityOf, explanation, verbOf, type Refusal } from '../policy/refusal.ts'
 import { ruleName, type PolicyMode, type Rule } from '../policy/rules.ts'
 import type { AttemptAction, GateAction } from './actions.ts'
-import type { Attempt } from './attempt.ts'
+import type { Attempt, DialTry } from './attempt.ts'
 import { escapeClientText, maskTarget } from './client-text.ts'
+import { members, number, quoted, text } from './json-text.ts'
 
 /** Version of everything under `sallyport` and of the meaning of the rest. */
 export const RECORD_SCHEMA = 1
@@ -48,11 +50,16 @@ export type AuditEvent =
       readonly facts?: Readonly<Record<string, unknown>>
     }
 
+/** A record as text, since most records are made a thousand times a second: what it has besides what all records have. */
 export interface AuditRecord {
   readonly level: 'info' | 'warn' | 'error'
   readonly message: string
-  /** Everything but timestamp, level, message and what is the same on every record. */
-  readonly fields: Readonly<Record<string, unknown>>
+  /** Members before `event`, each with its comma in front. */
+  readonly outer: string
+  /** Members of `event` but the sequence, without a comma at either end. */
+  readonly event: string
+  /** Members of `sallyport` but prev, each with its comma in front. */
+  readonly own: string
 }
 
 /** How many answers of a host a record lists; the guard has looked at all of them. */
@@ -67,14 +74,11 @@ const TROUBLE: ReadonlySet<GateAction> = new Set(['audit-recovered', 'worker-los
  * with prev. Text of clients cannot contain it: inside a JSON string each of its quotes would have a backslash before it.
  */
 export const STAMP = '"sequence":0},"sallyport":{"prev":""'
-export const NO_SEQUENCE = 0
-export const NO_PREV = ''
 
 export function formatStamp(sequence: number, prev: string): string {
   return `"sequence":${sequence}},"sallyport":{"prev":"${prev}"`
 }
 
-/** The record with {@link STAMP} where sequence and chain go. */
 export function toRecord(event: AuditEvent): AuditRecord {
   switch (event.kind) {
     case 'opened':
@@ -91,22 +95,9 @@ export function toRecord(event: AuditEvent): AuditRecord {
       return {
         level: TROUBLE.has(event.action) ? 'warn' : 'info',
         message: event.message,
-        fields: {
-          event: {
-            kind: 'event',
-            category: ['process'],
-            type: ['info'],
-            action: event.action,
-            sequence: NO_SEQUENCE,
-          },
-          sallyport: {
-            prev: NO_PREV,
-            schema: RECORD_SCHEMA,
-            policy: event.policyHash,
-            mode: event.mode,
-            ...event.facts,
-          },
-        },
+        outer: '',
+        event: `"kind":"event","category":["process"],"type":["info"],"action":"${event.action}"`,
+        own: decided(event) + members({ ...event.facts }),
       }
   }
 }
@@ -117,34 +108,30 @@ function openedRecord(attempt: Attempt): AuditRecord {
   return {
     level: wouldDeny ? 'warn' : 'info',
     message: `opened ${nameOf(attempt)}${verdict}`,
-    fields: {
-      ...common(attempt),
-      event: connectionEvent(attempt, 'tunnel-opened', OPENING, 'success', 'allowed'),
-      sallyport: own(attempt),
-    },
+    outer: sourceOf(attempt) + destinationOf(attempt) + httpOf(attempt) + clientOf(attempt) + tlsOf(attempt),
+    event: connectionEvent(attempt, 'tunnel-opened', OPENING, 'success', 'allowed'),
+    own: ownOf(attempt),
   }
 }
 
 function refusedRecord(attempt: Attempt, refusal: Refusal): AuditRecord {
   const failed = outcome(refusal.code).action === 'tunnel-failed'
-  const event = failed
-    ? connectionEvent(attempt, 'tunnel-failed', ['connection', 'error'], 'failure', refusal.code)
-    : connectionEvent(attempt, 'tunnel-denied', ['connection', 'denied'], 'success', refusal.code)
-  const rule = refusal.rule ?? attempt.rule
   return {
     level: refusal.code === 'internal_error' ? 'error' : 'warn',
     message: `${verbOf(refusal)} ${nameOf(attempt)} ${refusal.code}${tail(refusal)}`,
-    fields: {
-      ...common(attempt),
-      rule: rule && ruleOf(rule),
-      event,
-      sallyport: {
-        ...own(attempt),
-        hint: refusal.hint?.value ?? attempt.wouldDeny?.hint?.value,
-        malformation: refusal.malformation,
-        detail: refusal.detail,
-      },
-    },
+    outer:
+      sourceOf(attempt) +
+      destinationOf(attempt) +
+      httpOf(attempt) +
+      clientOf(attempt, refusal.rule ?? attempt.rule) +
+      tlsOf(attempt),
+    event: failed
+      ? connectionEvent(attempt, 'tunnel-failed', '"connection","error"', 'failure', refusal.code)
+      : connectionEvent(attempt, 'tunnel-denied', '"connection","denied"', 'success', refusal.code),
+    own:
+      ownOf(attempt, refusal.hint?.value ?? attempt.wouldDeny?.hint?.value) +
+      text('malformation', refusal.malformation) +
+      text('detail', refusal.detail),
   }
 }
 
@@ -155,28 +142,16 @@ function closedRecord(event: Extract<AuditEvent, { kind: 'closed' }>): AuditReco
   return {
     level: denied ? 'warn' : 'info',
     message: `closed ${nameOf(attempt)} ${code}, ${bytesUp} bytes up, ${bytesDown} bytes down`,
-    fields: {
-      source: sourceOf(attempt, bytesUp),
-      destination: destinationOf(attempt, bytesDown),
-      user: userOf(attempt),
-      rule: attempt.rule && ruleOf(attempt.rule),
-      event: connectionEvent(
-        attempt,
-        'tunnel-closed',
-        denied ? DENIED_END : END,
-        'success',
-        code,
-        durationMs,
-      ),
-      sallyport: {
-        prev: NO_PREV,
-        schema: RECORD_SCHEMA,
-        policy: attempt.policyHash,
-        mode: attempt.mode,
-        client: attempt.clientRule,
-        proven_by: proofOf(attempt),
-      },
-    },
+    outer: sourceOf(attempt, bytesUp) + destinationOf(attempt, bytesDown) + clientOf(attempt),
+    event: connectionEvent(
+      attempt,
+      'tunnel-closed',
+      denied ? '"connection","end","denied"' : '"connection","end"',
+      'success',
+      code,
+      durationMs,
+    ),
+    own: decided(attempt) + identityOf(attempt),
   }
 }
 
@@ -184,25 +159,24 @@ function forwardedRecord(event: Extract<AuditEvent, { kind: 'forwarded' }>): Aud
   const { attempt, code, status, bytesUp, bytesDown, durationMs } = event
   const { wouldDeny } = attempt
   const verdict = wouldDeny ? `, would deny: ${wouldDeny.code}${tail(wouldDeny)}` : ''
-  const parts = common(attempt)
   return {
     level: wouldDeny ? 'warn' : 'info',
     message: `forwarded ${nameOf(attempt)} ${status ?? 'unanswered'} ${code}, ${bytesUp} bytes up, ${bytesDown} bytes down${verdict}`,
-    fields: {
-      ...parts,
-      source: sourceOf(attempt, bytesUp),
-      destination: destinationOf(attempt, bytesDown),
-      http: { ...parts.http, response: status === undefined ? undefined : { status_code: status } },
-      event: connectionEvent(
-        attempt,
-        'request-forwarded',
-        ['connection', 'allowed', 'end'],
-        code === 'completed' ? 'success' : 'failure',
-        code,
-        durationMs,
-      ),
-      sallyport: own(attempt),
-    },
+    outer:
+      sourceOf(attempt, bytesUp) +
+      destinationOf(attempt, bytesDown) +
+      httpOf(attempt, status) +
+      clientOf(attempt) +
+      tlsOf(attempt),
+    event: connectionEvent(
+      attempt,
+      'request-forwarded',
+      '"connection","allowed","end"',
+      code === 'completed' ? 'success' : 'failure',
+      code,
+      durationMs,
+    ),
+    own: ownOf(attempt),
   }
 }
 
@@ -228,135 +202,137 @@ function lostRecord(opened: string): AuditRecord {
   return {
     level: 'warn',
     message: `closed ${authorityOf({ host: domain ?? ip ?? '', port })} worker_lost`,
-    fields: {
-      source,
-      destination,
-      ...(rule && { rule }),
-      ...(user && { user }),
-      event: {
-        kind: 'event',
-        category: ['network'],
-        type: ['connection', 'end'],
-        action: 'tunnel-closed' satisfies AttemptAction,
-        outcome: 'unknown',
-        reason: 'worker_lost' satisfies CloseCode,
-        id: event.id,
-        sequence: NO_SEQUENCE,
-      },
-      sallyport: {
-        prev: NO_PREV,
-        schema: RECORD_SCHEMA,
-        policy: sallyport.policy,
-        mode: sallyport.mode,
-        ...(sallyport.client !== undefined && { client: sallyport.client }),
-        ...(sallyport.proven_by !== undefined && { proven_by: sallyport.proven_by }),
-      },
-    },
+    outer: members({ source, destination, user, rule }),
+    event: eventText('tunnel-closed', '"connection","end"', 'unknown', 'worker_lost') + text('id', event.id),
+    own:
+      decided({ policyHash: sallyport.policy, mode: sallyport.mode }) +
+      members({ client: sallyport.client, proven_by: sallyport.proven_by }),
   }
 }
 
-const OPENING = ['connection', 'start', 'allowed']
-const END = ['connection', 'end']
-const DENIED_END = ['connection', 'end', 'denied']
-const NETWORK = ['network']
+const OPENING = '"connection","start","allowed"'
 
-// What an attempt does not have is undefined in the parts below, and then not written: an object of one shape for all is
-// made and written faster than one that is put together.
+/** Members of `event` for what is about a client. `type` is the inside of an array. */
+export function eventText(
+  action: AttemptAction,
+  type: string,
+  result: 'success' | 'failure' | 'unknown',
+  reason: OutcomeCode,
+): string {
+  return `"kind":"event","category":["network"],"type":[${type}],"action":"${action}","outcome":"${result}","reason":"${reason}"`
+}
 
 function connectionEvent(
   attempt: Attempt,
   action: AttemptAction,
-  type: readonly string[],
+  type: string,
   result: 'success' | 'failure',
-  reason: string,
+  reason: OutcomeCode,
   durationMs?: number,
-) {
-  return {
-    kind: 'event',
-    category: NETWORK,
-    type,
-    action,
-    outcome: result,
-    reason,
-    id: attempt.id,
-    // ECS counts event.duration in nanoseconds.
-    duration: durationMs === undefined ? undefined : Math.round(durationMs * 1e6),
-    sequence: NO_SEQUENCE,
-  }
+): string {
+  const id = `${eventText(action, type, result, reason)},"id":"${attempt.id}"`
+  // ECS counts event.duration in nanoseconds.
+  return durationMs === undefined ? id : `${id},"duration":${Math.round(durationMs * 1e6)}`
 }
 
-function common(attempt: Attempt) {
-  const { rule, method, version, userAgent, tls } = attempt
-  return {
-    source: sourceOf(attempt),
-    destination: destinationOf(attempt),
-    http:
-      method === undefined
-        ? undefined
-        : { request: { method: escapeClientText(method, MAX_METHOD) }, version },
-    user_agent: userAgent === undefined ? undefined : { original: escapeClientText(userAgent) },
-    user: userOf(attempt),
-    rule: rule && ruleOf(rule),
-    tls: tls?.serverName === undefined ? undefined : { client: { server_name: tls.serverName } },
-  }
+// Ids, codes and hashes are words of our own, with nothing in them to escape. All else is quoted, wherever it comes from.
+
+function sourceOf({ client }: Attempt, bytes?: number): string {
+  return `,"source":{"ip":${quoted(client.address)},"port":${client.port}${number('bytes', bytes)}}`
 }
 
-function sourceOf({ client }: Attempt, bytes?: number) {
-  return { ip: client.address, port: client.port, bytes }
-}
-
-export function destinationOf({ target, address }: Attempt, bytes?: number) {
-  if (!target) return bytes === undefined ? undefined : { bytes }
+export function destinationOf({ target, address }: Attempt, bytes?: number): string {
+  if (!target) return bytes === undefined ? '' : `,"destination":{"bytes":${bytes}}`
   const { kind, host, port } = target
-  return kind === 'ip' ? { ip: host, port, bytes } : { domain: host, ip: address, port, bytes }
+  const ip = kind === 'ip' ? host : address
+  const name = kind === 'ip' ? '' : `"domain":${quoted(host)},`
+  return `,"destination":{${name}${ip === undefined ? '' : `"ip":${quoted(ip)},`}"port":${port}${number('bytes', bytes)}}`
 }
 
-function ruleOf(rule: Rule) {
-  return { name: ruleName(rule), ruleset: rule.ruleset }
+function httpOf({ method, version, userAgent }: Attempt, status?: number): string {
+  const response = status === undefined ? '' : `"response":{"status_code":${status}}`
+  const request =
+    method === undefined
+      ? ''
+      : `"request":{"method":${quoted(escapeClientText(method, MAX_METHOD))}}${text('version', version)}`
+  const both = request !== '' && response !== '' ? `${request},${response}` : request + response
+  const http = both === '' ? '' : `,"http":{${both}}`
+  return userAgent === undefined
+    ? http
+    : `${http},"user_agent":{"original":${quoted(escapeClientText(userAgent))}}`
+}
+
+/** Who it was, and what allowed or denied it. */
+function clientOf(attempt: Attempt, rule = attempt.rule): string {
+  return userOf(attempt) + (rule ? ruleOf(rule) : '')
+}
+
+const ruleTexts = new WeakMap<Rule, string>()
+
+export function ruleOf(rule: Rule): string {
+  let known = ruleTexts.get(rule)
+  if (known === undefined) {
+    known = members({ rule: { name: ruleName(rule), ruleset: rule.ruleset } })
+    ruleTexts.set(rule, known)
+  }
+  return known
 }
 
 /** The user whose password was right, or else the first name of the certificate. */
-function userOf({ user, certificateNames }: Attempt) {
+function userOf({ user, certificateNames }: Attempt): string {
   const name = user ?? certificateNames?.[0]
-  return name === undefined ? undefined : { name: escapeClientText(name) }
+  return name === undefined ? '' : `,"user":{"name":${quoted(escapeClientText(name))}}`
 }
 
-/** How the client has proven its name: a user and a certificate may have the same. */
-function proofOf({ user, certificateNames }: Attempt): 'password' | 'certificate' | undefined {
-  if (user !== undefined) return 'password'
-  return certificateNames?.[0] === undefined ? undefined : 'certificate'
+function tlsOf({ tls }: Attempt): string {
+  return tls?.serverName === undefined ? '' : `,"tls":{"client":{"server_name":${quoted(tls.serverName)}}}`
 }
 
-function own(attempt: Attempt) {
-  const { dns, tries, tls, target, rawTarget, wouldDeny, clientRule, via, candidate } = attempt
-  return {
-    prev: NO_PREV,
-    schema: RECORD_SCHEMA,
-    policy: attempt.policyHash,
-    mode: attempt.mode,
-    client: clientRule,
-    proven_by: proofOf(attempt),
-    listener: attempt.transparent ? 'transparent' : undefined,
+/** The policy that decided; what members of `sallyport` begin with. */
+export function decided({ policyHash, mode }: Pick<Attempt, 'policyHash' | 'mode'>): string {
+  return `,"schema":${RECORD_SCHEMA},"policy":"${policyHash}","mode":"${mode}"`
+}
+
+/** By what its client is known, and how it has proven its name: a user and a certificate may have the same. */
+function identityOf({ clientRule, user, certificateNames }: Attempt): string {
+  const proof =
+    user === undefined ? (certificateNames?.[0] === undefined ? undefined : 'certificate') : 'password'
+  return text('client', clientRule) + text('proven_by', proof)
+}
+
+function ownOf(attempt: Attempt, hint = attempt.wouldDeny?.hint?.value): string {
+  const { dns, tries, tls, target, rawTarget, wouldDeny, via, candidate } = attempt
+  return (
+    decided(attempt) +
+    identityOf(attempt) +
+    (attempt.transparent ? ',"listener":"transparent"' : '') +
     // The 200 is out, and the server name was not looked at.
-    sni: attempt.tlsExpected === false ? 'off' : undefined,
-    via: via && { ip: via.address, port: via.port },
-    would_deny: wouldDeny?.code,
-    hint: wouldDeny?.hint?.value,
-    candidate,
+    (attempt.tlsExpected === false ? ',"sni":"off"' : '') +
+    (via ? `,"via":{"ip":${quoted(via.address)},"port":${via.port}}` : '') +
+    text('would_deny', wouldDeny?.code) +
+    text('hint', hint) +
+    (candidate ? members({ candidate }) : '') +
     // A target that could not be read is kept as evidence, escaped.
-    target: target || rawTarget === undefined ? undefined : escapeClientText(maskTarget(rawTarget)),
-    dns: dns && {
-      answers: dns.answers.length > MAX_ANSWERS ? dns.answers.slice(0, MAX_ANSWERS) : dns.answers,
-      ttl: dns.ttlSeconds,
-      age: dns.ageSeconds,
-      source: dns.source,
-    },
-    dial: tries?.map(({ address, result, ms }) => ({ ip: address, result, ms })),
-    tls: tls && {
-      alpn: tls.alpn.map((name) => escapeClientText(name, MAX_METHOD)),
-      versions: tls.versions,
-    },
-  }
+    (target || rawTarget === undefined ? '' : text('target', escapeClientText(maskTarget(rawTarget)))) +
+    (dns ? dnsText(dns) : '') +
+    (tries ? `,"dial":[${tries.map(triedText).join()}]` : '') +
+    (tls
+      ? `,"tls":{"alpn":[${tls.alpn.map(protocolText).join()}],"versions":[${tls.versions.map(quoted).join()}]}`
+      : '')
+  )
+}
+
+function dnsText({ answers, ttlSeconds, ageSeconds, source }: DnsEvidence): string {
+  const listed = answers.length > MAX_ANSWERS ? answers.slice(0, MAX_ANSWERS) : answers
+  return `,"dns":{"answers":[${listed.map(quoted).join()}]${number('ttl', ttlSeconds)}${number('age', ageSeconds)},"source":"${source}"}`
+}
+
+function triedText({ address, result, ms }: DialTry): string {
+  return `{"ip":${quoted(address)},"result":${quoted(result)},"ms":${ms}}`
+}
+
+function protocolText(name: string): string {
+  return quoted(escapeClientText(name, MAX_METHOD))
 }
 
 export function nameOf(attempt: Attempt): string {

@@ -1,11 +1,12 @@
 /** Writes events as lines, by pino: all of a record but its place in the chain. One for each process that runs tunnels. */
-import { pino } from 'pino'
+import { pino, type Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import { verbOf } from '../policy/refusal.ts'
 import { foldedRecord } from './folded-record.ts'
 import type { Attempt } from './attempt.ts'
 import { Folding, type FoldLimits } from './folding.ts'
-import { ECS_VERSION, toRecord, type AuditEvent, type AuditRecord } from './record.ts'
+import { members } from './json-text.ts'
+import { ECS_VERSION, STAMP, toRecord, type AuditEvent, type AuditRecord } from './record.ts'
 
 export interface ScribeOptions {
   readonly clock: Clock
@@ -24,16 +25,39 @@ export type Totals = Readonly<Record<'opened' | 'forwarded' | 'denied' | 'failed
 
 export class Scribe {
   readonly #record: ScribeOptions['record']
-  readonly #logger: ReturnType<typeof createLogger>
+  readonly #logger: Logger
+  readonly #timestamp: () => string
+  /** What is the same on every record. */
+  readonly #base: string
   readonly #folding: Folding | undefined
   /** With `denied`: tunnels whose opening is on record, so that their end is. */
   readonly #recorded = new WeakSet<Attempt>()
   readonly #totals = { opened: 0, forwarded: 0, denied: 0, failed: 0, closed: 0 }
 
-  /** @param append takes each line, with its newline and its place for the stamp */
-  constructor(options: ScribeOptions, append: (line: string) => void) {
-    this.#record = options.record
-    this.#logger = createLogger(options, append)
+  /** What is written just now, between level and message. */
+  #fields = ''
+  /** Where the stamp goes, seen from the beginning of {@link #fields}. */
+  #stampAt = 0
+
+  /** @param append takes each line, with its newline, and at least how far into it the place for the stamp is */
+  constructor(options: ScribeOptions, append: (line: string, stampFrom: number) => void) {
+    const { clock, record, version, nodeName } = options
+    this.#record = record
+    this.#timestamp = createTimestamps(clock)
+    this.#base = members({
+      ecs: { version: ECS_VERSION },
+      service: { name: 'sallyport', version, node: { name: nodeName } },
+    })
+    this.#logger = pino(
+      {
+        base: null,
+        messageKey: 'message',
+        // The one place where pino takes text that is JSON already (its documentation of `timestamp`).
+        timestamp: () => this.#fields,
+        formatters: { level: (label) => ({ log: { level: label } }) },
+      },
+      { write: (line: string) => append(line, this.#stampAt) },
+    )
     if (options.fold) {
       this.#folding = new Folding(options.fold, options.clock, (fold) => this.#write(foldedRecord(fold)))
     }
@@ -84,8 +108,11 @@ export class Scribe {
     this.#folding?.flush()
   }
 
-  #write({ level, message, fields }: AuditRecord): void {
-    this.#logger[level](fields, message)
+  #write({ level, message, outer, event, own }: AuditRecord): void {
+    const before = `${this.#timestamp()}${this.#base}${outer},"event":{${event},`
+    this.#stampAt = before.length
+    this.#fields = `${before}${STAMP}${own}}`
+    this.#logger[level](message)
   }
 }
 
@@ -103,19 +130,4 @@ function createTimestamps(clock: Clock): () => string {
     const ms = nowMs - now * 1000
     return `${prefix}${ms < 10 ? '00' : ms < 100 ? '0' : ''}${ms}Z"`
   }
-}
-
-function createLogger({ clock, version, nodeName }: ScribeOptions, append: (line: string) => void) {
-  return pino(
-    {
-      base: {
-        ecs: { version: ECS_VERSION },
-        service: { name: 'sallyport', version, node: { name: nodeName } },
-      },
-      messageKey: 'message',
-      timestamp: createTimestamps(clock),
-      formatters: { level: (label) => ({ log: { level: label } }) },
-    },
-    { write: append },
-  )
 }

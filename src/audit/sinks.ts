@@ -12,7 +12,7 @@ export interface AuditSink {
   write(line: string): void
   /**
    * Settles when the lines so far are written (true), or when writing has failed or takes longer than `timeoutMs`
-   * (false; they stay queued).
+   * (false; they stay queued), which counts from the first that waits for the same write.
    */
   written(timeoutMs: number): Promise<boolean>
   /**

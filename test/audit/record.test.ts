@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import type { Attempt } from '../../src/audit/attempt.ts'
 import { escapeClientText, MAX_CLIENT_TEXT } from '../../src/audit/client-text.ts'
 import { createJournal, type Journal } from '../../src/audit/journal.ts'
-import { toRecord as makeRecord, type AuditRecord, type AuditEvent } from '../../src/audit/record.ts'
+import { toRecord as makeRecord, type AuditEvent } from '../../src/audit/record.ts'
 import { parseAuthority } from '../../src/policy/authority.ts'
 import type { RefusalCode } from '../../src/policy/reasons.ts'
 import { refusal } from '../../src/policy/refusal.ts'
@@ -14,13 +14,13 @@ import { AuditLog } from '../support/audit-log.ts'
 import { within } from '../support/deadline.ts'
 import { startGate } from '../support/gate.ts'
 import { ManualClock } from '../support/manual-clock.ts'
+import { fieldsOf } from '../support/record-fields.ts'
 import { NXDOMAIN } from '../support/scripted-query.ts'
 
-/** A record with the fields that are written: JSON leaves out what is undefined. */
-const toRecord = (event: AuditEvent): AuditRecord => {
+/** A record with the fields that a reader finds. */
+const toRecord = (event: AuditEvent) => {
   const record = makeRecord(event)
-  const fields: Record<string, unknown> = JSON.parse(JSON.stringify(record.fields))
-  return { ...record, fields }
+  return { level: record.level, message: record.message, fields: fieldsOf(record) }
 }
 
 const POLICY = `sha256:${'0'.repeat(64)}`
@@ -316,6 +316,36 @@ describe('client text', () => {
     expect(record?.event.action).toBe('tunnel-denied')
     expect(record?.sallyport.target).toBe(escapeClientText(text))
     expect(record?.user_agent?.original).toBe(escapeClientText(text))
+  })
+
+  test('whatever the text from outside is, the record is JSON and has it as it was', () => {
+    const anyText = fc.string({ unit: 'binary', maxLength: 40 })
+    const texts = fc.record({
+      name: anyText,
+      detail: anyText,
+      rulesClient: anyText,
+      hint: anyText,
+      failure: anyText,
+    })
+    fc.assert(
+      fc.property(texts, ({ name, detail, rulesClient, hint, failure }) => {
+        const { fields } = toRecord({
+          kind: 'refused',
+          attempt: attempt({
+            ...asked,
+            target,
+            user: name,
+            clientRule: rulesClient,
+            tries: [{ address: '198.51.100.1', result: failure, ms: 3 }],
+          }),
+          refusal: refusal('connect_refused', { detail, hint: { kind: 'advice', value: hint } }),
+        })
+        expect(fields).toMatchObject({
+          user: { name: escapeClientText(name) },
+          sallyport: { client: rulesClient, hint, detail, dial: [{ result: failure }] },
+        })
+      }),
+    )
   })
 
   test('a host with thousands of addresses lists sixteen', () => {

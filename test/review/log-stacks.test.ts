@@ -11,6 +11,7 @@ import { refusal } from '../../src/policy/refusal.ts'
 import { attemptOf, deniedLine, openedLine } from '../support/audit-records.ts'
 import { until } from '../support/deadline.ts'
 import { freePort } from '../support/free-port.ts'
+import { fieldsText } from '../support/record-fields.ts'
 
 const PAGE = readFileSync(new URL('../../docs/log-stacks.md', import.meta.url), 'utf8')
 
@@ -41,7 +42,7 @@ const LOG = [
   openedLine({ host: 'cgr.dev' }),
   DENIED,
   deniedLine({ host: 'cgr.dv', client: '10.0.0.2', hint: { kind: 'typo', value: 'cgr.dev' } }),
-  DENIED.replace(/"source":.*(?="message")/, `${JSON.stringify(written.fields).slice(1, -1)},`),
+  DENIED.replace(/"source":.*(?="message")/, `${fieldsText(written).slice(1)},`),
 ].join('')
 
 describe('queries of the documentation', () => {

@@ -9,6 +9,7 @@ import { refusal } from '../../src/policy/refusal.ts'
 import { attemptOf, deniedLine, lineOf, openedLine } from '../support/audit-records.ts'
 import { aggregated, reviewed } from '../support/review.ts'
 import { LineSplitter } from '../../src/review/line-splitter.ts'
+import { fieldsText } from '../support/record-fields.ts'
 import { RecordReader } from '../../src/review/record-reader.ts'
 
 const DENIED = deniedLine({ host: 'cgr.dv', hint: { kind: 'typo', value: 'cgr.dev' } })
@@ -139,10 +140,7 @@ describe('lines in other clothes', () => {
       firstMs: Date.parse('2026-11-23T11:00:00.000Z'),
       lastMs: Date.parse('2026-11-23T11:00:10.000Z'),
     })
-    const folded = DENIED.replace(
-      /"source":.*(?="message")/,
-      `${JSON.stringify(written.fields).slice(1, -1)},`,
-    )
+    const folded = DENIED.replace(/"source":.*(?="message")/, `${fieldsText(written).slice(1)},`)
     const { denials, groups } = aggregated([DENIED + folded])
     expect(denials).toBe(4712)
     expect(groups.find(({ fields }) => fields.host === 'flood.example')).toMatchObject({
