@@ -12,6 +12,10 @@ const supported =
   major > 26
 
 if (supported) {
+  // What V8 thinks likely to live long, it makes where only a collection of everything looks. Under load it thinks so of
+  // parts of every tunnel, once a few have seemed to; then nothing of a tunnel that has ended goes before that.
+  const { setFlagsFromString } = await import('node:v8')
+  setFlagsFromString('--no-allocation-site-pretenuring')
   // Compiled code, types stripped, kept beside the dependencies: a third of the start-up time. Where that folder cannot
   // be written, nothing is kept. Never in a shared temporary folder: whoever writes there would choose what runs here.
   const { enableCompileCache } = await import('node:module')

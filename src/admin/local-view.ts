@@ -28,8 +28,8 @@ export function viewProcess(parts: ViewedParts, clock: Clock): ProcessView {
     tunnels(limit) {
       const { open } = parts.tunnels
       const nowMs = clock.monotonicMs()
-      // Oldest first, as they stand; only those that are shown are written out.
-      const newest = [...open].slice(-limit).toReversed()
+      // Only those that are shown are written out.
+      const newest = [...open].toSorted((a, b) => b.attempt.startedMs - a.attempt.startedMs).slice(0, limit)
       return { total: open.size, tunnels: newest.map((tunnel) => toEntry(tunnel, nowMs)) }
     },
     dns: () => parts.cache.list(),

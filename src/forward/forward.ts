@@ -59,6 +59,7 @@ export function createForward(): Forward {
       return 'ended'
     }
     const tunnel: Tunnel = {
+      place: 0,
       attempt,
       relay: new Exchange({
         client: stream,

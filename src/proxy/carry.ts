@@ -25,7 +25,7 @@ export function carry(
     onEnd()
   }
   const relay = wire.relay(client, upstream, limits, ended, inspector)
-  open = { attempt, relay }
+  open = { attempt, relay, place: 0 }
   if (limits.maxAgeMs > 0) open.forgetAge = clock.setTimer(() => relay.close('max_age'), limits.maxAgeMs)
   tunnels.add(open)
 }

@@ -1,6 +1,7 @@
 /** The gate: listens, serves every connection through the pipeline, and shuts down without cutting tunnels short. */
 import type { Connection, Endpoint, Listener, Wire } from '../wire/types.ts'
 import type { ListenAddress } from '../config/units.ts'
+import { Bag, type Placed } from './bag.ts'
 import { inBlocks, type AddressBlock } from '../policy/addresses.ts'
 import type { Refusal } from '../policy/refusal.ts'
 import { readProxyHeader } from './read-proxy-header.ts'
@@ -39,6 +40,10 @@ export interface Gate {
   stop(): Promise<void>
 }
 
+interface Pending extends Placed {
+  readonly connection: Connection
+}
+
 /** Refusals of one kind that may be under way at once; beyond, connections are dropped unanswered, and counted. */
 const MAX_OVERFLOW = 1024
 /** The same for clients outside `clients.allow`: they must not take anything from those inside. */
@@ -49,7 +54,7 @@ export function createGate(
   makeServices: (gate: Pick<Gate, 'endpoints' | 'draining'>) => Services,
 ): Gate {
   /** Connections on their way to a tunnel or to a refusal; open tunnels are in the registry. */
-  const pending = new Set<Connection>()
+  const pending = new Bag<Pending>()
   let connections = 0
   const count: Record<Admission, number> = {
     admitted: 0,
@@ -141,11 +146,11 @@ export function createGate(
     }
     announcing += 1
     connections += 1
-    pending.add(connection)
+    const waiting = wait(connection)
     const handOver = (source: Endpoint | Refusal | 'silent'): void => {
       announcing -= 1
       connections -= 1
-      pending.delete(connection)
+      pending.remove(waiting)
       if (source === 'silent') connection.destroy()
       else if ('kind' in source) refuse(connection, own, source)
       else accept(connection, own, source)
@@ -202,10 +207,14 @@ export function createGate(
     source?: Endpoint,
     front?: Front,
   ): void {
-    pending.add(connection)
-    void serveConnection(connection, own, admission, ended, source, front).then(() =>
-      pending.delete(connection),
-    )
+    const waiting = wait(connection)
+    void serveConnection(connection, own, admission, ended, source, front).then(() => pending.remove(waiting))
+  }
+
+  function wait(connection: Connection): Pending {
+    const waiting = { connection, place: 0 }
+    pending.add(waiting)
+    return waiting
   }
 
   /** Takes the client's place when there is one. */
@@ -238,11 +247,11 @@ export function createGate(
     const deadline = patience(patient ? limits.drainTimeoutMs : 0)
     await Promise.all(listeners.map((listener) => listener.close()))
     // Who has said nothing yet is asking for nothing.
-    for (const connection of handsOver ? [] : pending) if (!connection.spoke) connection.destroy()
+    for (const { connection } of handsOver ? [] : pending) if (!connection.spoke) connection.destroy()
     await Promise.race([idle(), deadline])
     hurry()
     services.tunnels.closeAll('drain_timeout')
-    for (const connection of pending) connection.destroy()
+    for (const { connection } of pending) connection.destroy()
     // Every attempt still writes its record; nothing is left for it to wait on.
     await idle()
   }

@@ -2,8 +2,9 @@
 import type { CloseCode } from '../policy/reasons.ts'
 import type { Attempt } from '../audit/attempt.ts'
 import type { Relay } from '../wire/types.ts'
+import { Bag, type Placed } from './bag.ts'
 
-export interface Tunnel {
+export interface Tunnel extends Placed {
   readonly attempt: Attempt
   readonly relay: Relay
   /** Cancels the end of its age, where it has one. */
@@ -17,7 +18,7 @@ export class TunnelRegistry {
   #revoking:
     | { readonly revoked: (attempt: Attempt) => boolean; readonly sinceMs: number; readonly close: boolean }
     | undefined
-  readonly #open = new Set<Tunnel>()
+  readonly #open = new Bag<Tunnel>()
   /** By address: tunnels, and attempts on their way to one. A Map, since clients choose the keys. */
   readonly #perClient = new Map<string, number>()
 
@@ -55,8 +56,8 @@ export class TunnelRegistry {
     return this.#open.size
   }
 
-  /** Oldest first. */
-  get open(): ReadonlySet<Tunnel> {
+  /** In no order. */
+  get open(): Iterable<Tunnel> & { readonly size: number } {
     return this.#open
   }
 
@@ -90,7 +91,7 @@ export class TunnelRegistry {
   }
 
   remove(tunnel: Tunnel): void {
-    this.#open.delete(tunnel)
+    this.#open.remove(tunnel)
   }
 
   /** Closes every tunnel, and each that still comes: an attempt may be past the point where it could be refused. */
