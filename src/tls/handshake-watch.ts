@@ -22,8 +22,7 @@ export class HandshakeWatch {
   readonly #serverName: string
   /** `asked`: the first ClientHello has passed; `retried`: the host wants another. */
   #state: 'fresh' | 'asked' | 'retried' = 'fresh'
-  /** Of the client's record that passes now: its header as far as it has come, then how many bytes are still to come. */
-  readonly #header = Buffer.alloc(RECORD_HEADER_BYTES)
+  /** Of the client's record that passes now: how much of its header has come, and how many bytes are still to come. */
   #headerSize = 0
   #passing = 0
 
@@ -38,7 +37,7 @@ export class HandshakeWatch {
       at = endOfHello(bytes)
     }
     while (at < bytes.length) {
-      if (this.#passing > 0) {
+      if (this.#headerSize === 0 && this.#passing > 0) {
         const step = Math.min(this.#passing, bytes.length - at)
         this.#passing -= step
         at += step
@@ -47,12 +46,11 @@ export class HandshakeWatch {
       } else {
         if (this.#headerSize === 0 && !isContentType(bytes[at] ?? 0)) return this.#letPass(bytes)
         // Compatibility, early data that was not wanted, an alert: the second ClientHello may still follow.
-        this.#header[this.#headerSize] = bytes[at] ?? 0
-        this.#headerSize += 1
+        // Its last two bytes are the length of the rest.
+        if (this.#headerSize >= RECORD_HEADER_BYTES - 2)
+          this.#passing = this.#passing * 256 + (bytes[at] ?? 0)
+        this.#headerSize = (this.#headerSize + 1) % RECORD_HEADER_BYTES
         at += 1
-        if (this.#headerSize < RECORD_HEADER_BYTES) continue
-        this.#passing = this.#header.readUInt16BE(3)
-        this.#headerSize = 0
       }
     }
     return at
@@ -100,17 +98,17 @@ function isContentType(type: number): boolean {
 
 /** Where the last record ends of a ClientHello that has been read whole; a record may be as short as a byte. */
 function endOfHello(bytes: Buffer): number {
-  let header = Buffer.alloc(0)
+  let messageLength = 0
   let payload = 0
   let at = 0
   do {
     const body = at + RECORD_HEADER_BYTES
     at = body + bytes.readUInt16BE(at + 3)
+    // The message's own header: its type, then three bytes of its length.
+    for (let i = body; i < at && payload + (i - body) < MESSAGE_HEADER_BYTES; i += 1) {
+      if (payload + (i - body) > 0) messageLength = messageLength * 256 + (bytes[i] ?? 0)
+    }
     payload += at - body
-    if (header.length < MESSAGE_HEADER_BYTES) header = Buffer.concat([header, bytes.subarray(body, at)])
-  } while (
-    header.length < MESSAGE_HEADER_BYTES ||
-    payload < MESSAGE_HEADER_BYTES + header.readUIntBE(1, MESSAGE_HEADER_BYTES - 1)
-  )
+  } while (payload < MESSAGE_HEADER_BYTES || payload < MESSAGE_HEADER_BYTES + messageLength)
   return at
 }

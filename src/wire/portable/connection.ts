@@ -12,8 +12,8 @@ export class PortableConnection implements Connection {
   readonly socket: Socket
   readonly remote: Endpoint
   readonly certificate: ClientCertificate | undefined
-  readonly gone: Promise<void>
-  #setGone!: () => void
+  #gone: Promise<void> | undefined
+  #setGone: (() => void) | undefined
   #chunks: Buffer[] = []
   #buffered = 0
   #ended = false
@@ -27,7 +27,7 @@ export class PortableConnection implements Connection {
     this.#reader?.({ kind: 'end' })
   }
 
-  /** @param more what a TLS listener knows: the client, its certificate, or why the handshake failed */
+  /** @param more what is known otherwise: who it is, its certificate, or why its handshake failed */
   constructor(
     socket: Socket,
     more: {
@@ -42,9 +42,6 @@ export class PortableConnection implements Connection {
     this.#buffer = more.buffer
     this.certificate = more.certificate
     this.remote = more.remote ?? endpoint(socket.remoteAddress, socket.remotePort)
-    this.gone = new Promise((resolve) => {
-      this.#setGone = resolve
-    })
     socket.on('error', (error: NodeJS.ErrnoException) => this.#break(error.code ?? error.message))
     socket.on('close', () => {
       if (!this.#ended || !socket.writableFinished) this.#break('ECONNRESET')
@@ -53,6 +50,16 @@ export class PortableConnection implements Connection {
     else socket.on('data', this.#onData)
     socket.on('end', this.#onEnd)
     if (more.broken !== undefined) this.#break(more.broken)
+  }
+
+  get gone(): Promise<void> {
+    this.#gone ??=
+      this.#broken === undefined
+        ? new Promise((resolve) => {
+            this.#setGone = resolve
+          })
+        : Promise.resolve()
+    return this.#gone
   }
 
   get spoke(): boolean {
@@ -163,7 +170,7 @@ export class PortableConnection implements Connection {
 
   #break(code: string): void {
     this.#broken ??= code
-    this.#setGone()
+    this.#setGone?.()
     this.#reader?.({ kind: 'broken', code: this.#broken })
   }
 }

@@ -9,9 +9,12 @@ const SMALL_BYTES = 4 * 1024
 const LARGE_BYTES = 256 * 1024
 /** Small reads in a row after which the large buffer is given back. */
 const PATIENCE = 16
+/** Small buffers that sockets have left behind: making one costs more than setting up the rest of a socket's reading. */
+const spare: Buffer[] = []
+const MAX_SPARE = 256
 
 export class ReadBuffer {
-  #bytes = Buffer.allocUnsafeSlow(SMALL_BYTES)
+  #bytes = spare.pop() ?? Buffer.allocUnsafeSlow(SMALL_BYTES)
   #lent = false
   #wanted = SMALL_BYTES
   #smallReads = 0
@@ -40,6 +43,12 @@ export class ReadBuffer {
 
   /** The bytes just given are still needed, such as by a write that has not gone out whole: the next read gets others. */
   lend(): void {
+    this.#lent = true
+  }
+
+  /** The socket is closed. What was lent may still be on its way out. */
+  giveBack(): void {
+    if (!this.#lent && this.#bytes.length === SMALL_BYTES && spare.length < MAX_SPARE) spare.push(this.#bytes)
     this.#lent = true
   }
 }

@@ -3,7 +3,7 @@ import { connect, createServer, isIP } from 'node:net'
 import { dialFailure } from '../dial-failure.ts'
 import type { Dialing, DialResult, Wire } from '../types.ts'
 import { PortableConnection } from './connection.ts'
-import { KEEP_ALIVE_MS, listenOn, TCP_OPTIONS } from './listen.ts'
+import { listenOn, TCP_OPTIONS } from './listen.ts'
 import { ReadBuffer } from './read-buffer.ts'
 import { PortableRelay } from './relay.ts'
 
@@ -20,8 +20,7 @@ function dial(address: string, port: number, asStream = false): Dialing {
     port,
     allowHalfOpen: true,
     noDelay: true,
-    keepAlive: true,
-    keepAliveInitialDelay: KEEP_ALIVE_MS,
+    // No keep-alive here: the idle limit ends a tunnel whose host is gone, and it would be four calls for each tunnel.
     autoSelectFamily: false,
     ...(buffer && { onread: { buffer: buffer.next, callback: buffer.take } }),
   })
@@ -30,9 +29,12 @@ function dial(address: string, port: number, asStream = false): Dialing {
       resolve({ kind: 'failed', failure: dialFailure(error.code), code: error.code ?? error.message })
     }
     socket.once('error', failed)
-    socket.once('close', () => resolve({ kind: 'failed', failure: 'other', code: 'ECONNABORTED' }))
+    socket.once('close', () => {
+      buffer?.giveBack()
+      resolve({ kind: 'failed', failure: 'other', code: 'ECONNABORTED' })
+    })
     socket.once('connect', () => {
-      const connection = new PortableConnection(socket, { ...(buffer && { buffer }) })
+      const connection = new PortableConnection(socket, { remote: { address, port }, ...(buffer && { buffer }) })
       socket.off('error', failed)
       resolve({ kind: 'connected', connection })
     })
