@@ -38,7 +38,8 @@ COPY deploy/container/sallyport.yaml /etc/sallyport/sallyport.yaml
 COPY --from=build --chown=65532:65532 /build/log /var/log/sallyport
 # The trail: writable under --read-only, and a volume without a name where nobody gives it one.
 VOLUME /var/log/sallyport
-ENV NODE_ENV=production
+# Room for what is new on V8's heap, in MiB: with its own choice, of 16, a gate under load takes 25 to 50 MB more for nothing.
+ENV NODE_ENV=production NODE_OPTIONS=--max-semi-space-size=4
 USER 65532:65532
 EXPOSE 3128 9128
 STOPSIGNAL SIGTERM
