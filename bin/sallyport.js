@@ -18,7 +18,7 @@ if (supported) {
   setFlagsFromString('--no-allocation-site-pretenuring')
   // Compiled code, types stripped, kept beside the dependencies: a third of the start-up time. Where that folder cannot
   // be written, nothing is kept. Never in a shared temporary folder: whoever writes there would choose what runs here.
-  const { enableCompileCache } = await import('node:module')
+  const { enableCompileCache, flushCompileCache } = await import('node:module')
   const dependencies = new URL('../node_modules/', import.meta.url)
   // Under the permission model, what may not be read is not there.
   const isThere = (url) => {
@@ -28,7 +28,11 @@ if (supported) {
       return false
     }
   }
-  if (isThere(dependencies)) enableCompileCache(fileURLToPath(new URL('.cache/sallyport/', dependencies)))
+  if (isThere(dependencies)) {
+    enableCompileCache(fileURLToPath(new URL('.cache/sallyport/', dependencies)))
+    // Node writes it at the end, which a gate that is killed has not.
+    setTimeout(() => flushCompileCache(), 1000).unref()
+  }
   const source = new URL('../src/cli/main.ts', import.meta.url)
   const { main } = await import(isThere(source) ? source.href : '../dist/cli/main.js')
   process.exit(await main(process.argv.slice(2)))

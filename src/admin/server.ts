@@ -3,12 +3,13 @@
  * so many connections, so many answers a second; who asks for more waits. Probes get through all the same: who makes them
  * fail has the gate restarted.
  */
-import { createServer, STATUS_CODES, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { ListenAddress } from '../config/units.ts'
 import type { Endpoint } from '../wire/types.ts'
 import { checkOrigin, checkToken } from './access.ts'
+import { createServer, STATUS_CODES } from '../http.ts'
 import { EventStreams } from './event-stream.ts'
 import { Pace, PaceByAddress } from './pace.ts'
 import { Places } from './places.ts'

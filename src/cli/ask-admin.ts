@@ -1,5 +1,5 @@
 /** Asks the admin listener of the gate that runs with a configuration. */
-import { get } from 'node:http'
+import { get } from '../http.ts'
 import { text } from 'node:stream/consumers'
 import type { Config } from '../config/load.ts'
 import { formatListenAddress } from '../config/units.ts'

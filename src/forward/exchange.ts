@@ -3,7 +3,7 @@
  * http-proxy joins them; here is what bounds, counts and ends them. The server never listens: it is given the one
  * connection, and serves the first request on it.
  */
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Agent } from 'node:https'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -13,6 +13,7 @@ import type { Clock } from '../clock.ts'
 import type { CloseCode } from '../policy/reasons.ts'
 import { refusal, type Refusal } from '../policy/refusal.ts'
 import type { Relay } from '../wire/types.ts'
+import { createServer } from '../http.ts'
 import { tidyAnswer } from './answer-head.ts'
 
 export interface ExchangeOptions {

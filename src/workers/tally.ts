@@ -10,8 +10,13 @@ const ID = '"id":"'
 const FOLDED = '"folded":{"count":'
 
 export class Tally {
-  /** Opening lines, by the id of their tunnel. */
-  readonly #open = new Map<string, string>()
+  /**
+   * Opening lines, and where each is by the id of its tunnel. Not in the map itself: what V8 keeps of a map's former tables
+   * would keep them (proxy/bag.ts tells of that).
+   */
+  readonly #lines: string[] = []
+  readonly #free: number[] = []
+  readonly #open = new Map<string, number>()
   readonly #totals = { opened: 0, forwarded: 0, denied: 0, failed: 0, closed: 0 }
 
   get totals(): Totals {
@@ -25,11 +30,11 @@ export class Tally {
     switch (textAfter(line, at + ACTION.length)) {
       case 'tunnel-opened':
         this.#totals.opened += 1
-        this.#open.set(idOf(line, at), line)
+        this.#keep(idOf(line, at), line)
         return
       case 'tunnel-closed':
         this.#totals.closed += 1
-        this.#open.delete(idOf(line, at))
+        this.#drop(idOf(line, at))
         return
       case 'request-forwarded':
         this.#totals.forwarded += 1
@@ -49,9 +54,26 @@ export class Tally {
 
   /** The opening lines of all tunnels that are open, oldest first; none is, afterwards. */
   takeOpen(): readonly string[] {
-    const lines = [...this.#open.values()]
+    const lines = [...this.#open.values()].map((place) => this.#lines[place] ?? '')
     this.#open.clear()
+    this.#lines.length = 0
+    this.#free.length = 0
     return lines
+  }
+
+  #keep(id: string, line: string): void {
+    const place = this.#free.pop() ?? this.#lines.length
+    this.#lines[place] = line
+    // A copy: a part of a line holds on to all of it.
+    this.#open.set(` ${id}`.slice(1), place)
+  }
+
+  #drop(id: string): void {
+    const place = this.#open.get(id)
+    if (place === undefined) return
+    this.#open.delete(id)
+    this.#lines[place] = ''
+    this.#free.push(place)
   }
 }
 

@@ -34,7 +34,10 @@ function dial(address: string, port: number, asStream = false): Dialing {
       resolve({ kind: 'failed', failure: 'other', code: 'ECONNABORTED' })
     })
     socket.once('connect', () => {
-      const connection = new PortableConnection(socket, { remote: { address, port }, ...(buffer && { buffer }) })
+      const connection = new PortableConnection(socket, {
+        remote: { address, port },
+        ...(buffer && { buffer }),
+      })
       socket.off('error', failed)
       resolve({ kind: 'connected', connection })
     })

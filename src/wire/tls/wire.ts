@@ -148,7 +148,9 @@ function isHttp(bytes: Buffer): boolean {
  * the first moment on: the time that node:tls gives a handshake begins with its first byte.
  */
 class Handshakes {
-  readonly #clients = new Map<Socket, { readonly remote: Endpoint; readonly timer: NodeJS.Timeout }>()
+  /** Weak, since what V8 keeps of a map's former tables would keep them (proxy/bag.ts tells of that). */
+  readonly #clients = new WeakMap<Socket, { readonly remote: Endpoint; readonly timer: NodeJS.Timeout }>()
+  #underWay = 0
   readonly #perClient = new Map<string, number>()
   readonly #timeoutMs: number
   readonly #onTimeout: (socket: Socket, remote: Endpoint) => void
@@ -161,14 +163,14 @@ class Handshakes {
   begin(socket: Socket): boolean {
     const { address, port } = endpoint(socket.remoteAddress, socket.remotePort)
     const own = this.#perClient.get(address) ?? 0
-    if (address === '' || this.#clients.size >= MAX_HANDSHAKES || own >= MAX_HANDSHAKES_PER_CLIENT)
-      return false
+    if (address === '' || this.#underWay >= MAX_HANDSHAKES || own >= MAX_HANDSHAKES_PER_CLIENT) return false
     const remote = { address, port }
     const timer = setTimeout(() => {
       this.end(socket)
       this.#onTimeout(socket, remote)
     }, this.#timeoutMs)
     this.#clients.set(socket, { remote, timer })
+    this.#underWay += 1
     this.#perClient.set(address, own + 1)
     // However it ends.
     socket.once('close', () => this.end(socket))
@@ -181,6 +183,7 @@ class Handshakes {
     if (!client) return undefined
     clearTimeout(client.timer)
     this.#clients.delete(socket)
+    this.#underWay -= 1
     const { address } = client.remote
     const left = (this.#perClient.get(address) ?? 1) - 1
     if (left > 0) this.#perClient.set(address, left)
