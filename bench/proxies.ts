@@ -32,6 +32,8 @@ type Maker = (site: Site) => Omit<Proxy, 'name' | 'port'> | undefined
 
 const BIN = join(import.meta.dirname, '../bin/sallyport.js')
 const NODE = process.execPath
+/** As `npm start` has it, the image and the systemd unit. */
+const FLAGS = ['--max-semi-space-size=4']
 
 const MAKERS: Readonly<Record<string, Maker>> = {
   limit: ({ folder, port, originPort }) => ({
@@ -107,7 +109,7 @@ function sallyport(wire: 'kernel' | 'portable', site: Site): ReturnType<Maker> {
   return {
     title: `sallyport ${wire}`,
     version: packageVersion(BIN),
-    command: [NODE, BIN, 'serve', '--config', config],
+    command: [NODE, ...FLAGS, BIN, 'serve', '--config', config],
     target: `${ORIGIN_HOST}:${site.originPort}`,
     proof: `"wire":"${wire}"`,
   }

@@ -66,7 +66,7 @@ export interface Attempt {
   /** What the ClientHello offered; its server name is in canonical spelling. */
   tls?:
     | {
-        readonly serverName?: string
+        readonly serverName?: string | undefined
         readonly alpn: readonly string[]
         readonly versions: readonly string[]
       }

@@ -71,9 +71,8 @@ export class Ledger implements Lines {
     if (at === -1) throw new TypeError('not a line of a scribe: it has no place for its number')
     this.#sequence += 1
     const stamp = formatStamp(this.#sequence, this.#head)
-    const stamped = `${line.slice(0, at)}${stamp}${line.slice(at + STAMP.length, -1)}`
-    this.#head = hashLine(stamped)
-    const whole = `${stamped}\n`
+    const whole = `${line.slice(0, at)}${stamp}${line.slice(at + STAMP.length)}`
+    this.#head = hashLine(whole)
     for (const sink of this.#sinks) sink.write(whole)
     this.#onLine?.(whole)
   }

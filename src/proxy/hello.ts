@@ -38,7 +38,7 @@ export async function readServerName(
   client.unread(parser.bytes)
   if (verdict.kind === 'refusal') return verdict
   const { serverName, alpn, versions } = verdict
-  attempt.tls = { ...(serverName !== undefined && { serverName }), alpn, versions }
+  attempt.tls = { serverName, alpn, versions }
   return serverName ?? refusal('sni_missing')
 }
 
