@@ -7,8 +7,6 @@ import { Bag, type Placed } from './bag.ts'
 export interface Tunnel extends Placed {
   readonly attempt: Attempt
   readonly relay: Relay
-  /** Cancels the end of its age, where it has one. */
-  forgetAge?: () => void
 }
 
 export class TunnelRegistry {

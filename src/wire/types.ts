@@ -97,6 +97,12 @@ export interface Relay {
   close(code: CloseCode): void
 }
 
+/** Who is told of the end of a relay: an object, since a closure would be one more thing to hold for each open tunnel. */
+export interface RelayOwner {
+  /** Once, when both connections are closed. */
+  ended(code: CloseCode): void
+}
+
 export interface Listener {
   /** Where it listens, with the port that the system chose when 0 was asked. */
   readonly endpoint: Endpoint
@@ -124,14 +130,14 @@ export interface Wire {
    */
   dial(address: string, port: number, asStream?: boolean): Dialing
   /**
-   * Joins two connections until both are closed, and then calls `onEnd` once (never before this returns). Takes both
-   * over: no more reads or writes on them.
+   * Joins two connections until both are closed, and then tells `owner` (never before this returns). Takes both over: no
+   * more reads or writes on them.
    */
   relay(
     client: Connection,
     upstream: Connection,
     limits: RelayLimits,
-    onEnd: (code: CloseCode) => void,
+    owner: RelayOwner,
     inspector?: Inspector,
   ): Relay
   /**

@@ -97,10 +97,17 @@ export async function openKernelLab(address = '127.0.0.1'): Promise<KernelLab> {
       const done = new Promise<CloseCode>((resolve) => {
         end = resolve
       })
-      const relay = wire.relay(near, upstream, { ...LIMITS, ...limits }, (code) => {
-        ends.push(code)
-        end(code)
-      })
+      const relay = wire.relay(
+        near,
+        upstream,
+        { ...LIMITS, ...limits },
+        {
+          ended(code) {
+            ends.push(code)
+            end(code)
+          },
+        },
+      )
       return {
         client: socket,
         far,

@@ -128,11 +128,13 @@ class Gate {
     this.relays += 1
     this.openRelays += 1
     let ended = false
-    return this.#wire.relay(near, far, LIMITS, (code) => {
-      if (ended) this.endedTwice += 1
-      else this.openRelays -= 1
-      ended = true
-      this.codes.set(code, (this.codes.get(code) ?? 0) + 1)
+    return this.#wire.relay(near, far, LIMITS, {
+      ended: (code) => {
+        if (ended) this.endedTwice += 1
+        else this.openRelays -= 1
+        ended = true
+        this.codes.set(code, (this.codes.get(code) ?? 0) + 1)
+      },
     })
   }
 }

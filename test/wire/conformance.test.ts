@@ -132,7 +132,12 @@ describe.each(WIRES)('the %s wire', (_, create) => {
     const done = new Promise<CloseCode>((resolve) => {
       end = resolve
     })
-    const relay = wire.relay(near, dialled.connection, { ...LIMITS, ...limits }, (code) => end(code))
+    const relay = wire.relay(
+      near,
+      dialled.connection,
+      { ...LIMITS, ...limits },
+      { ended: (code) => end(code) },
+    )
     cleanup.push(() => relay.close('completed'))
     return { client, far, relay, done }
   }

@@ -38,7 +38,8 @@ function take(connection: Connection): void {
   if (joined || held.length < 2) return
   joined = true
   const [near, far] = held.splice(0, 2)
-  if (near && far) wire.relay(near, far, { idleTimeoutMs: 60_000, lingerTimeoutMs: 60_000 }, () => undefined)
+  const limits = { idleTimeoutMs: 60_000, lingerTimeoutMs: 60_000 }
+  if (near && far) wire.relay(near, far, limits, { ended: () => undefined })
   tell({ step: 'joined' })
 }
 

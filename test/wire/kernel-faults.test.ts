@@ -43,8 +43,8 @@ async function rawTunnel(lab: KernelLab) {
 
 /** Joins them; the result waits for the end. */
 function join(lab: KernelLab, near: Connection, upstream: Connection, limits: Partial<RelayLimits> = {}) {
-  const done = new Promise<CloseCode>((resolve) => {
-    lab.wire.relay(near, upstream, { ...LIMITS, ...limits }, resolve)
+  const done = new Promise<CloseCode>((ended) => {
+    lab.wire.relay(near, upstream, { ...LIMITS, ...limits }, { ended })
   })
   return () => within(done, 'the end of the relay')
 }

@@ -4,9 +4,9 @@
  * or the other side takes no more. One file over 300 lines, since pump, break and end share every field of a flow.
  */
 import type { CloseCode } from '../../policy/reasons.ts'
-import type { Inspector, Relay, RelayLimits } from '../types.ts'
+import type { Inspector, Relay, RelayLimits, RelayOwner } from '../types.ts'
 import { WATCH_BOTH, type Handover } from './connection.ts'
-import { append, openFlow, type Flow } from './flow.ts'
+import { Flow } from './flow.ts'
 import {
   EAGAIN,
   EINTR,
@@ -45,7 +45,8 @@ export class KernelRelay implements Relay, Watcher {
   readonly #down: Flow
   /** Only at the beginning, and only for some tunnels. */
   #inspector: Inspector | undefined
-  #onEnd: ((code: CloseCode) => void) | undefined
+  /** Nobody once it has ended. */
+  #owner: RelayOwner | undefined
   /** One side is gone; the bytes on their way to the other are still delivered. */
   #broken: CloseCode | undefined
   #lastMoveMs: number
@@ -57,15 +58,15 @@ export class KernelRelay implements Relay, Watcher {
     client: Handover,
     upstream: Handover,
     limits: RelayLimits,
-    onEnd: (code: CloseCode) => void,
+    owner: RelayOwner,
     inspector: Inspector | undefined,
   ) {
     this.#reactor = reactor
     this.#pipes = pipes
     this.#limits = limits
-    this.#onEnd = onEnd
-    this.#up = openFlow(client, upstream)
-    this.#down = openFlow(upstream, client)
+    this.#owner = owner
+    this.#up = new Flow(client, upstream)
+    this.#down = new Flow(upstream, client)
     this.#inspector = inspector
     if (client.kept) this.#receive(this.#up, client.kept)
     if (upstream.kept) this.#receive(this.#down, upstream.kept)
@@ -96,11 +97,11 @@ export class KernelRelay implements Relay, Watcher {
     if (events & (EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) from.finSeen = true
     if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) to.writable = true
     this.#run(from)
-    if (this.#onEnd) this.#run(to)
-    if (this.#onEnd && this.#inspector?.refused) this.#refuse(this.#inspector.refused)
+    if (this.#owner) this.#run(to)
+    if (this.#owner && this.#inspector?.refused) this.#refuse(this.#inspector.refused)
     // A reset after the FIN: no read will find it.
-    if (this.#onEnd && events & EPOLLERR && from.ended) this.#break(slot)
-    if (this.#onEnd && this.#up.shut && this.#down.shut) this.#end(this.#broken ?? 'completed')
+    if (this.#owner && events & EPOLLERR && from.ended) this.#break(slot)
+    if (this.#owner && this.#up.shut && this.#down.shut) this.#end(this.#broken ?? 'completed')
   }
 
   onDeadline(slot: number): void {
@@ -115,7 +116,7 @@ export class KernelRelay implements Relay, Watcher {
   }
 
   onDispose(): void {
-    this.#onEnd = undefined
+    this.#owner = undefined
     for (const flow of [this.#up, this.#down]) {
       this.#drop(flow)
       flow.shut = true
@@ -159,7 +160,7 @@ export class KernelRelay implements Relay, Watcher {
 
   #receive(flow: Flow, bytes: Buffer): void {
     if (this.#inspector) this.#inspect(flow, bytes)
-    else append(flow, bytes)
+    else flow.append(bytes)
   }
 
   /** Asks the inspector about bytes that were just read, and about what that decides. */
@@ -168,7 +169,7 @@ export class KernelRelay implements Relay, Watcher {
     if (!inspector) return
     const bytes = flow.held ? Buffer.concat([flow.held, read]) : read
     const passing = flow === this.#up ? inspector.up(bytes) : inspector.down(bytes)
-    append(flow, bytes.subarray(0, passing))
+    flow.append(bytes.subarray(0, passing))
     flow.held = passing < bytes.length ? bytes.subarray(passing) : undefined
     if (inspector.done) {
       this.#inspector = undefined
@@ -177,7 +178,7 @@ export class KernelRelay implements Relay, Watcher {
   }
 
   #letPass(flow: Flow): void {
-    if (flow.held) append(flow, flow.held)
+    if (flow.held) flow.append(flow.held)
     flow.held = undefined
   }
 
@@ -193,9 +194,9 @@ export class KernelRelay implements Relay, Watcher {
     this.#inspector = undefined
     this.#broken = code
     this.#down.held = undefined
-    append(this.#down, farewell)
+    this.#down.append(farewell)
     this.#break(this.#down.source)
-    if (this.#onEnd) this.#run(this.#down)
+    if (this.#owner) this.#run(this.#down)
   }
 
   /** A small piece: recv and send. False when the source is broken. */
@@ -360,9 +361,9 @@ export class KernelRelay implements Relay, Watcher {
   }
 
   #end(code: CloseCode): void {
-    const onEnd = this.#onEnd
-    if (!onEnd) return
-    this.#onEnd = undefined
+    const owner = this.#owner
+    if (!owner) return
+    this.#owner = undefined
     this.#drop(this.#up)
     this.#drop(this.#down)
     this.#up.shut = true
@@ -370,7 +371,7 @@ export class KernelRelay implements Relay, Watcher {
     this.#closeOwn(this.#up.source)
     this.#closeOwn(this.#down.source)
     this.#reactor.wake()
-    onEnd(code)
+    owner.ended(code)
   }
 
   /** A slot that was closed before may belong to somebody else by now. */

@@ -33,13 +33,14 @@ async function runTunnel(wire: Wire, open: Connection[]): Promise<string | undef
     const far = await connect(wire, host.port, open)
     const server = await host.connection
     open.push(server)
-    const ended = new Promise<string>((resolve) => {
-      wire.relay(near, far, { idleTimeoutMs: DEADLINE_MS, lingerTimeoutMs: DEADLINE_MS }, resolve)
+    const limits = { idleTimeoutMs: DEADLINE_MS, lingerTimeoutMs: DEADLINE_MS }
+    const end = new Promise<string>((ended) => {
+      wire.relay(near, far, limits, { ended })
     })
     const [up, down] = await Promise.all([exchange(client, server), exchange(server, client)])
     if (up !== BYTES_EACH_WAY || down !== BYTES_EACH_WAY)
       return `the self-test lost bytes (${up} up, ${down} down)`
-    const code = await ended
+    const code = await end
     return code === 'completed' ? undefined : `the self-test's tunnel ended with ${code}`
   } finally {
     await Promise.all([host.close(), gate.close()])

@@ -47,13 +47,13 @@ export function createKernelWire(libc: Libc, options: KernelWireOptions): Kernel
       })
     },
     dial: (address, port) => dial(reactor, encode, address, port),
-    relay(client, upstream, limits, onEnd, inspector) {
+    relay(client, upstream, limits, owner, inspector) {
       const [near, far] = [own(client), own(upstream)]
       const [from, to] = [near.release(), far.release()]
-      if (from && to) return new KernelRelay(reactor, pipes, from, to, limits, onEnd, inspector)
+      if (from && to) return new KernelRelay(reactor, pipes, from, to, limits, owner, inspector)
       // One side is gone already, and closed; so is the other, then.
       for (const left of [from, to]) if (left) reactor.close(left.slot)
-      queueMicrotask(() => onEnd(from ? 'upstream_reset' : 'client_reset'))
+      queueMicrotask(() => owner.ended(from ? 'upstream_reset' : 'client_reset'))
       reactor.wake()
       return { bytesUp: 0, bytesDown: 0, close: () => undefined }
     },

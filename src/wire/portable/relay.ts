@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import type { CloseCode } from '../../policy/reasons.ts'
-import type { Inspector, Relay, RelayLimits } from '../types.ts'
+import type { Inspector, Relay, RelayLimits, RelayOwner } from '../types.ts'
 import type { PortableConnection } from './connection.ts'
 
 const NOTHING = Buffer.alloc(0)
@@ -21,7 +21,7 @@ interface Way {
  * it, and the other direction goes on.
  */
 export class PortableRelay implements Relay {
-  readonly #onEnd: (code: CloseCode) => void
+  readonly #owner: RelayOwner
   #code: CloseCode | undefined
   #open = 2
   #halfClosed = false
@@ -37,7 +37,7 @@ export class PortableRelay implements Relay {
     client: PortableConnection,
     upstream: PortableConnection,
     limits: RelayLimits,
-    onEnd: (code: CloseCode) => void,
+    owner: RelayOwner,
     inspector: Inspector | undefined,
   ) {
     const [near, far] = [client.socket, upstream.socket]
@@ -45,7 +45,7 @@ export class PortableRelay implements Relay {
     this.#down = { from: far, to: near, bytes: 0, held: NOTHING, ended: false }
     this.#inspector = inspector
     this.#limits = limits
-    this.#onEnd = onEnd
+    this.#owner = owner
     this.#timer = setTimeout(this.#onTimer, limits.idleTimeoutMs)
     this.#watch(client, far, 'client_reset')
     this.#watch(upstream, near, 'upstream_reset')
@@ -160,7 +160,7 @@ export class PortableRelay implements Relay {
     this.#open -= 1
     if (this.#open > 0) return
     clearTimeout(this.#timer)
-    this.#onEnd(this.#code ?? 'completed')
+    this.#owner.ended(this.#code ?? 'completed')
   }
 
   #limitMs(): number {

@@ -45,11 +45,11 @@ function dial(address: string, port: number, asStream = false): Dialing {
   return { result, abort: () => socket.destroy() }
 }
 
-const relay: Wire['relay'] = (client, upstream, limits, onEnd, inspector) => {
+const relay: Wire['relay'] = (client, upstream, limits, owner, inspector) => {
   if (!(client instanceof PortableConnection) || !(upstream instanceof PortableConnection)) {
     throw new TypeError('both connections must come from this wire')
   }
-  return new PortableRelay(client, upstream, limits, onEnd, inspector)
+  return new PortableRelay(client, upstream, limits, owner, inspector)
 }
 
 const release: Wire['release'] = (connection) => {
