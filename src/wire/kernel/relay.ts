@@ -6,7 +6,20 @@
 import type { CloseCode } from '../../policy/reasons.ts'
 import type { Inspector, Relay, RelayLimits, RelayOwner } from '../types.ts'
 import { WATCH_BOTH, type Handover } from './connection.ts'
-import { Flow } from './flow.ts'
+import {
+  append,
+  BULK,
+  DEAD,
+  ENDED,
+  FIN_SEEN,
+  openFlow,
+  READABLE,
+  SHUT,
+  UNSPLICEABLE,
+  WATCHES_OUT,
+  WRITABLE,
+  type Flow,
+} from './flow.ts'
 import {
   EAGAIN,
   EINTR,
@@ -65,8 +78,8 @@ export class KernelRelay implements Relay, Watcher {
     this.#pipes = pipes
     this.#limits = limits
     this.#owner = owner
-    this.#up = new Flow(client, upstream)
-    this.#down = new Flow(upstream, client)
+    this.#up = openFlow(client, upstream)
+    this.#down = openFlow(upstream, client)
     this.#inspector = inspector
     if (client.kept) this.#receive(this.#up, client.kept)
     if (upstream.kept) this.#receive(this.#down, upstream.kept)
@@ -92,16 +105,16 @@ export class KernelRelay implements Relay, Watcher {
   onEvents(slot: number, events: number): void {
     const from = slot === this.#up.source ? this.#up : this.#down
     const to = from === this.#up ? this.#down : this.#up
-    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) from.readable = true
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) from.is |= READABLE
     // Reads stop short at urgent data, too.
-    if (events & (EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) from.finSeen = true
-    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) to.writable = true
+    if (events & (EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) from.is |= FIN_SEEN
+    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) to.is |= WRITABLE
     this.#run(from)
     if (this.#owner) this.#run(to)
     if (this.#owner && this.#inspector?.refused) this.#refuse(this.#inspector.refused)
     // A reset after the FIN: no read will find it.
-    if (this.#owner && events & EPOLLERR && from.ended) this.#break(slot)
-    if (this.#owner && this.#up.shut && this.#down.shut) this.#end(this.#broken ?? 'completed')
+    if (this.#owner && events & EPOLLERR && from.is & ENDED) this.#break(slot)
+    if (this.#owner && this.#up.is & SHUT && this.#down.is & SHUT) this.#end(this.#broken ?? 'completed')
   }
 
   onDeadline(slot: number): void {
@@ -119,48 +132,48 @@ export class KernelRelay implements Relay, Watcher {
     this.#owner = undefined
     for (const flow of [this.#up, this.#down]) {
       this.#drop(flow)
-      flow.shut = true
+      flow.is |= SHUT
     }
   }
 
   #run(flow: Flow): void {
-    if (flow.shut) return
+    if (flow.is & SHUT) return
     const before = flow.bytes
     const result = this.#pump(flow)
     if (flow.bytes !== before) this.#lastMoveMs = this.#reactor.nowMs
     if (result === 'source') this.#break(flow.source)
     else if (result === 'sink') this.#breakSink(flow)
-    else if (flow.shut && !this.#halfClosed) this.#limitLinger()
+    else if (flow.is & SHUT && !this.#halfClosed) this.#limitLinger()
   }
 
   /** Moves bytes until there is nothing to read, the sink is full, or somebody else should have a turn. */
   #pump(flow: Flow): PumpResult {
     for (let reads = 0; ;) {
       if (flow.rest || flow.inPipe > 0) {
-        if (!flow.writable) return 'ok'
+        if (!(flow.is & WRITABLE)) return 'ok'
         if (!(flow.rest ? this.#sendRest(flow) : this.#emptyPipe(flow))) return 'sink'
         continue
       }
-      if (flow.ended) {
+      if (flow.is & ENDED) {
         if (flow.held && this.#waits(flow)) return 'ok'
         if (flow.rest) continue
-        flow.shut = true
+        flow.is |= SHUT
         this.#reactor.libc.shutdown(this.#reactor.fd(flow.sink), SHUT_WR)
         return 'ok'
       }
-      if (!flow.readable || !flow.writable || this.#inspector?.refused) return 'ok'
+      if (!(flow.is & READABLE) || !(flow.is & WRITABLE) || this.#inspector?.refused) return 'ok'
       if (reads === READS_PER_TURN) {
         this.#reactor.yield(flow.source)
         return 'ok'
       }
       reads += 1
-      if (!(flow.bulk ? this.#fillPipe(flow) : this.#copy(flow))) return 'source'
+      if (!(flow.is & BULK ? this.#fillPipe(flow) : this.#copy(flow))) return 'source'
     }
   }
 
   #receive(flow: Flow, bytes: Buffer): void {
     if (this.#inspector) this.#inspect(flow, bytes)
-    else flow.append(bytes)
+    else append(flow, bytes)
   }
 
   /** Asks the inspector about bytes that were just read, and about what that decides. */
@@ -169,7 +182,7 @@ export class KernelRelay implements Relay, Watcher {
     if (!inspector) return
     const bytes = flow.held ? Buffer.concat([flow.held, read]) : read
     const passing = flow === this.#up ? inspector.up(bytes) : inspector.down(bytes)
-    flow.append(bytes.subarray(0, passing))
+    append(flow, bytes.subarray(0, passing))
     flow.held = passing < bytes.length ? bytes.subarray(passing) : undefined
     if (inspector.done) {
       this.#inspector = undefined
@@ -178,7 +191,7 @@ export class KernelRelay implements Relay, Watcher {
   }
 
   #letPass(flow: Flow): void {
-    if (flow.held) flow.append(flow.held)
+    if (flow.held) append(flow, flow.held)
     flow.held = undefined
   }
 
@@ -194,7 +207,7 @@ export class KernelRelay implements Relay, Watcher {
     this.#inspector = undefined
     this.#broken = code
     this.#down.held = undefined
-    this.#down.append(farewell)
+    append(this.#down, farewell)
     this.#break(this.#down.source)
     if (this.#owner) this.#run(this.#down)
   }
@@ -205,8 +218,8 @@ export class KernelRelay implements Relay, Watcher {
     const count = libc.recv(this.#reactor.fd(flow.source), scratch, SCRATCH_BYTES, 0)
     if (count <= 0) return this.#nothingRead(flow, count)
     // A short read has emptied the socket (epoll(7)).
-    if (count < SCRATCH_BYTES) flow.readable = flow.finSeen
-    else if (!this.#inspector) flow.bulk = flow.splices
+    if (count < SCRATCH_BYTES) flow.is = flow.is & FIN_SEEN ? flow.is | READABLE : flow.is & ~READABLE
+    else if (!this.#inspector && !(flow.is & UNSPLICEABLE)) flow.is |= BULK
     if (this.#inspector) {
       this.#inspect(flow, Buffer.from(scratch.subarray(0, count)))
       return true
@@ -222,7 +235,7 @@ export class KernelRelay implements Relay, Watcher {
   #fillPipe(flow: Flow): boolean {
     const pipe = this.#pipes.borrow()
     if (!pipe) {
-      flow.bulk = false
+      flow.is &= ~BULK
       return true
     }
     const count = this.#splice(this.#reactor.fd(flow.source), pipe.write, PIPE_BYTES)
@@ -233,10 +246,10 @@ export class KernelRelay implements Relay, Watcher {
     }
     const errno = count < 0 ? this.#reactor.libc.errno() : 0
     this.#pipes.giveBack(pipe)
-    flow.bulk = false
-    if (errno === EINVAL || errno === ENOMEM) flow.splices = false
+    flow.is &= ~BULK
+    if (errno === EINVAL || errno === ENOMEM) flow.is |= UNSPLICEABLE
     // Neither nothing nor the end is believed: urgent data looks like both to splice(2). recv(2) knows.
-    return errno === 0 || errno === EAGAIN || errno === EINTR || !flow.splices
+    return errno === 0 || errno === EAGAIN || errno === EINTR || (flow.is & UNSPLICEABLE) !== 0
   }
 
   /** False when the sink is broken. */
@@ -258,7 +271,7 @@ export class KernelRelay implements Relay, Watcher {
     const { libc, scratch } = this.#reactor
     const count = libc.read(pipe.read, scratch, SCRATCH_BYTES)
     if (count <= 0) return count < 0 && libc.errno() === EINTR
-    flow.splices = false
+    flow.is |= UNSPLICEABLE
     flow.rest = Buffer.from(scratch.subarray(0, count))
     this.#took(flow, pipe, count)
     return true
@@ -286,23 +299,23 @@ export class KernelRelay implements Relay, Watcher {
   }
 
   #nothingRead(flow: Flow, count: number): boolean {
-    if (count === 0 && flow.dead) return false
+    if (count === 0 && flow.is & DEAD) return false
     if (count === 0) {
-      flow.ended = true
+      flow.is |= ENDED
       return true
     }
     const errno = this.#reactor.libc.errno()
-    if (errno === EAGAIN) flow.readable = false
+    if (errno === EAGAIN) flow.is &= ~READABLE
     return errno === EAGAIN || errno === EINTR
   }
 
   #nothingSent(flow: Flow): boolean {
     const errno = this.#reactor.libc.errno()
-    if (errno === EAGAIN && flow.watchesOut) flow.writable = false
+    if (errno === EAGAIN && flow.is & WATCHES_OUT) flow.is &= ~WRITABLE
     else if (errno === EAGAIN) {
       // Watching anew announces at once what became writable meanwhile.
-      flow.watchesOut = true
-      flow.writable = false
+      flow.is |= WATCHES_OUT
+      flow.is &= ~WRITABLE
       this.#reactor.modify(flow.sink, WATCH_BOTH)
     }
     return errno === EAGAIN || errno === EINTR
@@ -319,10 +332,8 @@ export class KernelRelay implements Relay, Watcher {
   /** The sink takes no more. What it had said before is still read, as far as the other side takes it. */
   #breakSink(flow: Flow): void {
     const said = flow === this.#up ? this.#down : this.#up
-    if (!said.shut) {
-      said.dead = true
-      said.readable = true
-      said.finSeen = true
+    if (!(said.is & SHUT)) {
+      said.is |= DEAD | READABLE | FIN_SEEN
       if (this.#pump(said) === 'sink') this.#drop(said)
     }
     this.#break(flow.sink)
@@ -334,16 +345,16 @@ export class KernelRelay implements Relay, Watcher {
     this.#broken ??= client ? 'client_reset' : 'upstream_reset'
     const left = client ? this.#up : this.#down
     const dead = client ? this.#down : this.#up
-    dead.shut = true
+    dead.is |= SHUT
     this.#drop(dead)
     this.#reactor.close(slot)
-    if (left.shut || (!left.rest && left.inPipe === 0)) {
+    if (left.is & SHUT || (!left.rest && left.inPipe === 0)) {
       // A host that is reset may be told so. The client is not: a reset would eat what is still on its way there.
-      if (client && !left.shut) this.#resetOnClose(left.sink)
+      if (client && !(left.is & SHUT)) this.#resetOnClose(left.sink)
       this.#end(this.#broken)
       return
     }
-    left.ended = true
+    left.is |= ENDED
     this.#limitLinger()
   }
 
@@ -366,8 +377,8 @@ export class KernelRelay implements Relay, Watcher {
     this.#owner = undefined
     this.#drop(this.#up)
     this.#drop(this.#down)
-    this.#up.shut = true
-    this.#down.shut = true
+    this.#up.is |= SHUT
+    this.#down.is |= SHUT
     this.#closeOwn(this.#up.source)
     this.#closeOwn(this.#down.source)
     this.#reactor.wake()
