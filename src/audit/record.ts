@@ -50,7 +50,10 @@ export type AuditEvent =
       readonly facts?: Readonly<Record<string, unknown>>
     }
 
-/** A record as text, since most records are made a thousand times a second: what it has besides what all records have. */
+/**
+ * A record as text (json-text.ts says why), in the parts between which the scribe writes what all records have and the
+ * ledger what only it knows.
+ */
 export interface AuditRecord {
   readonly level: 'info' | 'warn' | 'error'
   readonly message: string
@@ -79,6 +82,7 @@ export function formatStamp(sequence: number, prev: string): string {
   return `"sequence":${sequence}},"sallyport":{"prev":"${prev}"`
 }
 
+/** All of a record but what the scribe and the ledger add. */
 export function toRecord(event: AuditEvent): AuditRecord {
   switch (event.kind) {
     case 'opened':
