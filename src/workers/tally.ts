@@ -23,33 +23,37 @@ export class Tally {
     return { ...this.#totals }
   }
 
-  /** @param line as a scribe wrote it */
-  note(line: string): void {
+  /**
+   * @param line as a scribe wrote it
+   * @returns where in it `event` is, at least; the ledger's stamp is behind that
+   */
+  note(line: string): number {
     const at = line.indexOf(ACTION)
-    if (at === -1) return
+    if (at === -1) return 0
     switch (textAfter(line, at + ACTION.length)) {
       case 'tunnel-opened':
         this.#totals.opened += 1
         this.#keep(idOf(line, at), line)
-        return
+        break
       case 'tunnel-closed':
         this.#totals.closed += 1
         this.#drop(idOf(line, at))
-        return
+        break
       case 'request-forwarded':
         this.#totals.forwarded += 1
-        return
+        break
       case 'tunnel-denied':
         this.#totals.denied += 1
-        return
+        break
       case 'tunnel-failed':
         this.#totals.failed += 1
-        return
+        break
       case 'denials-folded': {
         const count = line.indexOf(FOLDED)
         if (count !== -1) this.#totals.denied += Number.parseInt(line.slice(count + FOLDED.length), 10)
       }
     }
+    return at
   }
 
   /** The opening lines of all tunnels that are open, oldest first; none is, afterwards. */

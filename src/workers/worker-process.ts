@@ -191,8 +191,7 @@ export class WorkerProcess {
     stream.on('data', (chunk: Buffer) => {
       for (const line of this.#splitter.push(chunk)) {
         this.#lines += 1
-        this.#tally.note(line)
-        ledger.append(line)
+        ledger.append(line, this.#tally.note(line))
       }
       if (!acknowledge) return
       const lines = this.#lines
