@@ -37,7 +37,8 @@ function bytesOf(name: string, text: string): number {
   return Number(new RegExp(`^${name}:\\s+([0-9]+) kB`, 'm').exec(text)?.[1] ?? 0) * 1024
 }
 
-function family(pid: number): readonly number[] {
+/** The process itself, then its descendants. */
+export function family(pid: number): readonly number[] {
   const children = new Map<number, number[]>()
   for (const entry of readdirSync('/proc')) {
     if (!/^[0-9]+$/.test(entry)) continue

@@ -1,7 +1,8 @@
 /** Holds processes to a part of a core each, by control groups of either version (cgroups(7)). Needs root. */
-import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { onEnd } from './clean-up.ts'
+import { family } from './proc.ts'
 
 const PERIOD_US = 10_000
 /** Where version 1 has its groups for the CPU, where it is in use. */
@@ -10,7 +11,7 @@ const VERSION_2 = '/sys/fs/cgroup'
 
 /** @param share of a core, such as 0.2 */
 export function holdTo(share: number, pid: number): void {
-  const old = existsSync(join(VERSION_1, 'cpu.cfs_quota_us')) || existsSync(join(VERSION_1, 'tasks'))
+  const old = existsSync(VERSION_1)
   const root = old ? VERSION_1 : VERSION_2
   const group = join(root, `sallyport-bench-${pid}`)
   const quotaUs = Math.round(share * PERIOD_US)
@@ -30,7 +31,6 @@ export function holdTo(share: number, pid: number): void {
 
 /** The processes that run the tunnels of a gate: its workers, or itself where it has none. */
 export function carriersOf(pid: number): readonly number[] {
-  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').map(Number)
-  const workers = children.filter((child) => child > 0)
+  const workers = family(pid).slice(1)
   return workers.length > 0 ? workers : [pid]
 }

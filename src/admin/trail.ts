@@ -2,14 +2,13 @@
  * What the audit trail has said lately. It sees every line on its way to the outputs, keeps the few that matter, and
  * passes them on to whoever watches. A line costs it a search for its action; nothing is parsed before somebody asks.
  */
-import { AUDIT_ACTIONS } from '../audit/actions.ts'
+import { actionAt, actionOf, AUDIT_ACTIONS } from '../audit/actions.ts'
 import type { Counts } from '../metrics/figures.ts'
 
 export type Watcher = (line: string, action: string) => void
 
 /** Denials and the like that are kept. */
 const KEPT = 500
-const ACTION = '"action":"'
 /** How lines of tunnels that went well, and of the gate's own doings, begin; every other level is trouble. */
 const ROUTINE = '{"log":{"level":"info"'
 /** What of the trouble is about clients. */
@@ -30,7 +29,7 @@ export class Trail {
 
   /** @param line with its number and its place in the chain */
   take(line: string): void {
-    const action = actionOf(line)
+    const action = actionOf(line, actionAt(line))
     this.#counts.set(action, (this.#counts.get(action) ?? 0) + 1)
     if (!line.startsWith(ROUTINE)) {
       this.#kept[this.#next] = line
@@ -59,16 +58,6 @@ export class Trail {
 
 /** The end of a tunnel is a denial where its server name changed, and trouble also where its worker was lost. */
 function isAboutClients(line: string): boolean {
-  const action = actionOf(line)
+  const action = actionOf(line, actionAt(line))
   return DENIALS.has(action) || (action === 'tunnel-closed' && line.includes('"reason":"sni_changed"'))
-}
-
-/** Inside a JSON string each quote has a backslash before it, so the first bare one is the field. */
-function actionOf(line: string): string {
-  const start = line.indexOf(ACTION) + ACTION.length
-  // One of the known, almost always: then nothing is cut out and hashed.
-  for (const action of AUDIT_ACTIONS) {
-    if (line.startsWith(action, start) && line.startsWith('"', start + action.length)) return action
-  }
-  return line.slice(start, line.indexOf('"', start))
 }

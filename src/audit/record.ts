@@ -127,13 +127,13 @@ function refusedRecord(attempt: Attempt, refusal: Refusal): AuditRecord {
       sourceOf(attempt) +
       destinationOf(attempt) +
       httpOf(attempt) +
-      clientOf(attempt, refusal.rule ?? attempt.rule) +
+      clientOf(attempt, refusal.rule) +
       tlsOf(attempt),
     event: failed
       ? connectionEvent(attempt, 'tunnel-failed', '"connection","error"', 'failure', refusal.code)
       : connectionEvent(attempt, 'tunnel-denied', '"connection","denied"', 'success', refusal.code),
     own:
-      ownOf(attempt, refusal.hint?.value ?? attempt.wouldDeny?.hint?.value) +
+      ownOf(attempt, refusal.hint?.value) +
       text('malformation', refusal.malformation) +
       text('detail', refusal.detail),
   }

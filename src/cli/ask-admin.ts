@@ -1,8 +1,8 @@
 /** Asks the admin listener of the gate that runs with a configuration. */
-import { get } from '../http.ts'
 import { text } from 'node:stream/consumers'
 import type { Config } from '../config/load.ts'
 import { formatListenAddress } from '../config/units.ts'
+import { get } from '../http.ts'
 import { ConfiguredFileError, readAdminToken } from './client-files.ts'
 
 /** A gate that is well answers in milliseconds. */

@@ -10,10 +10,10 @@ import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import type httpProxy from 'http-proxy'
 import type { Clock } from '../clock.ts'
+import { createServer } from '../http.ts'
 import type { CloseCode } from '../policy/reasons.ts'
 import { refusal, type Refusal } from '../policy/refusal.ts'
 import type { Relay } from '../wire/types.ts'
-import { createServer } from '../http.ts'
 import { tidyAnswer } from './answer-head.ts'
 
 export interface ExchangeOptions {

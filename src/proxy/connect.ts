@@ -16,7 +16,7 @@ import { sniCheckOf, type Policy, type SniCheck } from '../policy/rules.ts'
 import { HandshakeWatch } from '../tls/handshake-watch.ts'
 import type { Connection, Endpoint, RelayLimits, Wire } from '../wire/types.ts'
 import type { Compare } from './candidate.ts'
-import { carry } from './carry.ts'
+import { CarriedTunnel } from './carried-tunnel.ts'
 import type { Guard } from './guard.ts'
 import { hostNamesTarget } from './head.ts'
 import type { Identify } from './identify.ts'
@@ -187,7 +187,7 @@ async function openTunnel(
     }
     const watch = watchOf(attempt)
     forgetWay(attempt)
-    carry(client, upstream, attempt, watch, services, onEnd)
+    services.tunnels.add(new CarriedTunnel(client, upstream, attempt, watch, services, onEnd))
     relaying = true
     return 'relaying'
   } finally {

@@ -3,9 +3,9 @@
  * known, and each tunnel it cut still gets its closing record. Lines are only searched, not parsed: inside a JSON string
  * each quote has a backslash before it, so a field's name between bare quotes is that field.
  */
+import { actionAt, actionOf } from '../audit/actions.ts'
 import type { Totals } from '../audit/scribe.ts'
 
-const ACTION = '"action":"'
 const ID = '"id":"'
 const FOLDED = '"folded":{"count":'
 
@@ -25,12 +25,12 @@ export class Tally {
 
   /**
    * @param line as a scribe wrote it
-   * @returns where in it `event` is, at least; the ledger's stamp is behind that
+   * @returns where in it the action stands; the ledger's stamp is behind that
    */
   note(line: string): number {
-    const at = line.indexOf(ACTION)
+    const at = actionAt(line)
     if (at === -1) return 0
-    switch (textAfter(line, at + ACTION.length)) {
+    switch (actionOf(line, at)) {
       case 'tunnel-opened':
         this.#totals.opened += 1
         this.#keep(idOf(line, at), line)

@@ -5,22 +5,10 @@ import type { Connection, Inspector, Relay, RelayOwner } from '../wire/types.ts'
 import type { Services } from './connect.ts'
 import type { Tunnel } from './tunnels.ts'
 
-export type CarryServices = Pick<Services, 'wire' | 'tunnels' | 'audit' | 'clock' | 'limits' | 'onBug'>
+type CarryServices = Pick<Services, 'wire' | 'tunnels' | 'audit' | 'clock' | 'limits' | 'onBug'>
 
 /** Joins the two sides; from here on the wire works alone, and `onEnd` is called when the closing record is written. */
-export function carry(
-  client: Connection,
-  upstream: Connection,
-  attempt: Attempt,
-  inspector: Inspector | undefined,
-  services: CarryServices,
-  onEnd: () => void,
-): void {
-  const tunnel = new CarriedTunnel(client, upstream, attempt, inspector, services, onEnd)
-  services.tunnels.add(tunnel)
-}
-
-class CarriedTunnel implements Tunnel, RelayOwner {
+export class CarriedTunnel implements Tunnel, RelayOwner {
   place = 0
   readonly attempt: Attempt
   readonly relay: Relay
